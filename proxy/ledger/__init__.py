@@ -1,0 +1,1 @@
+"""Where usage records live for good: the port and its adapters."""

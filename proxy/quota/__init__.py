@@ -1,0 +1,1 @@
+"""Where counters live: the port and its adapters."""

@@ -1,0 +1,1 @@
+"""Who calls and where to: credentials to callers, paths to providers, headers to headers. Pure."""
