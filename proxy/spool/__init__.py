@@ -1,0 +1,1 @@
+"""Where records wait on disk between the workers and the ledger."""
