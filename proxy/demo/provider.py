@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from email import message_from_bytes
 from hashlib import sha256
 from random import Random
 from time import time
@@ -88,7 +89,7 @@ async def _answer(request: web.Request, dialect: Dialect, seed: int, ids: Random
     raw = await request.read()
     try:
         knobs = read_knobs(request.headers.get(HEADER))
-        body = await _body(request, raw)
+        body = _body(request, raw)
     except ValueError as error:
         return web.json_response(dialect.error_body(400, str(error), ""), status=400)
     entry = _entry(request, dialect, raw, f"req_{ids.getrandbits(96):024x}")
@@ -122,14 +123,26 @@ def _entry(request: web.Request, dialect: Dialect, raw: bytes, request_id: str) 
     )
 
 
-async def _body(request: web.Request, raw: bytes) -> Json:
+def _form_fields(content_type: str, raw: bytes) -> Json:
+    """Text fields of a multipart form; files are left out."""
+    form = message_from_bytes(b"content-type: " + content_type.encode() + b"\r\n\r\n" + raw)
+    fields: Json = {}
+    for part in form.walk():
+        name = part.get_param("name", header="content-disposition")
+        if isinstance(name, str) and part.get_filename() is None:
+            content = part.get_payload(decode=True)
+            fields[name] = content.decode() if isinstance(content, bytes) else ""
+    return fields
+
+
+def _body(request: web.Request, raw: bytes) -> Json:
     """The request's members: of a JSON object, or of a form (files left out).
 
     Raises:
         ValueError: not JSON, or not an object.
     """
     if request.content_type == "multipart/form-data":
-        return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+        return _form_fields(request.headers["content-type"], raw)
     found: Any = json.loads(raw or b"{}")
     if not isinstance(found, dict):
         raise ValueError("the body is not a JSON object")
