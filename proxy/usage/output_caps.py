@@ -83,10 +83,12 @@ def value_at(document: dict[str, object], path: Path) -> object:
 
 
 def as_tokens(value: object) -> int | None:
-    """A whole, non-negative number of tokens, or None."""
+    """A whole, non-negative number of tokens, or None. Google's JSON also takes numbers in quotes."""
     if type(value) is int:
         return value if value >= 0 else None
     if type(value) is float and value >= 0 and value.is_integer():
+        return int(value)
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < 19:
         return int(value)
     return None
 

@@ -57,6 +57,8 @@ class RequestFacts:
     """What the request itself fixes and is billed by: characters (speech), images."""
     deployment: str | None = None
     """The model or deployment in the path where the body may name another (Azure runs this one): an allow-list must admit both."""
+    has_stream_options: bool = False
+    """The body has a `stream_options` already, so that asking for usage means merging into it."""
     is_retrieval: bool = False
     """Reads a stored answer, whose usage may be seen here for the first time (batches, background responses)."""
 
@@ -141,6 +143,7 @@ def _from_json(at: PathFacts, query: str, body: bytes) -> RequestFacts:
         tier if type(tier) is str else None,
         _units(document, at.api),
         at.model if at.model != model else None,
+        "stream_options" in document,
         at.is_retrieval,
     )
 
