@@ -12,7 +12,7 @@ read 2026-11-21.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from random import random
 from typing import NamedTuple
 from urllib.parse import quote
 from zlib import crc32
@@ -27,14 +27,14 @@ SPREAD_SECONDS = 2.0
 """Over how long the returns of callers that were refused at the same time are spread."""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorAnswer:
-    """A whole answer of our own."""
+class WholeAnswer(NamedTuple):
+    """An answer of our own, to be framed by the connection."""
 
     status: int
-    headers: Headers
-    """Content type, the dialect's own headers and what refusal_headers gave; no content-length."""
+    content_type: bytes
     body: bytes
+    headers: Headers
+    """All others: the dialect's own, when to come back, which limit it was."""
 
 
 class _Kind(NamedTuple):
@@ -80,10 +80,14 @@ _KINDS: dict[str, _Kind] = {
     ),
     "upstream_broken": _Kind(502, "server_error", "upstream_broken", "api_error", "UNAVAILABLE", "ServiceUnavailableException"),
     "upstream_timeout": _Kind(504, "server_error", "upstream_timeout", "api_error", "DEADLINE_EXCEEDED", "ModelTimeoutException"),
+    "provider_unconfigured": _Kind(
+        503, "server_error", "provider_key_missing", "api_error", "UNAVAILABLE", "ServiceUnavailableException"
+    ),
     "internal": _Kind(500, "server_error", "internal_error", "api_error", "INTERNAL", "InternalServerException"),
 }
 KINDS = frozenset(_KINDS)
-_NEVER_RETRY = frozenset({"stopped", "quota_exceeded"})
+_INTERNAL = _KINDS["internal"]
+_NEVER_RETRY = frozenset({"stopped", "provider_unconfigured"})
 
 _FAMILIES = {
     "openai": "openai",
@@ -113,48 +117,71 @@ def dialect_of(provider_api: str, api: str) -> str:
 
 def status_of(kind: str, dialect: str) -> int:
     """Amazon answers unknown credentials with 403; all else is common."""
-    return 403 if dialect == "bedrock" and kind == "unauthorized" else _KINDS[kind].status
+    return 403 if dialect == "bedrock" and kind == "unauthorized" else _KINDS.get(kind, _INTERNAL).status
 
 
-def error_answer(
-    dialect: str,
+def refusal(
+    family: str,
+    api: str,
     kind: str,
     message: str,
+    code: str = "",
     *,
-    code: str | None = None,
-    request_id: str = "",
-    limit_name: str | None = None,
     retry_after_seconds: float | None = None,
-    spread: float = 0.0,
-) -> ErrorAnswer:
+    limit: str | None = None,
+    window: str | None = None,
+    request_id: str = "",
+    spread: float | None = None,
+) -> WholeAnswer:
     """The whole answer for a refusal or failure.
 
     Args:
-        dialect: from dialect_of.
+        family: what the provider speaks (`Provider.api`).
+        api: what the request speaks (`RequestFacts.api`); empty where it was not read.
         kind: one of KINDS.
         message: for the person who reads the caller's log; no secrets.
         code: a finer code where the dialect has one (OpenAI's `error.code`).
-        request_id: the record's id.
-        limit_name: which limit refused, as in the configuration.
         retry_after_seconds: when it may fit; None: not known, or never.
-        spread: 0 to 1, drawn by the caller: where in SPREAD_SECONDS this one returns.
+        limit: which limit refused, as in the configuration.
+        window: that limit's window. The wait decides, not this: the end of a day may be seconds away.
+        request_id: the record's id.
+        spread: 0 to 1: where in SPREAD_SECONDS this caller is asked to return; None: drawn here.
     """
-    entry = _KINDS[kind]
+    dialect = dialect_of(family, api)
+    entry = _KINDS.get(kind, _INTERNAL)
     status = status_of(kind, dialect)
     wait = retry_after_seconds if retry_after_seconds is not None and math.isfinite(retry_after_seconds) else None
-    payload = _payload(dialect, kind, _clean(message), code or entry.openai_code, request_id, limit_name, wait)
-    headers: list[tuple[bytes, bytes]] = [(b"content-type", _CONTENT_TYPES.get(dialect, b"application/json"))]
+    payload = _payload(dialect, kind, _clean(message), code or entry.openai_code, request_id, limit, wait)
+    headers: list[tuple[bytes, bytes]] = []
     if dialect == "bedrock":
         headers.append((b"x-amzn-errortype", entry.bedrock_type.encode()))
     if request_id:
         headers.append((_REQUEST_ID_HEADERS.get(dialect, b"x-request-id"), _ascii(request_id)))
     if status == 429:
-        headers += refusal_headers(wait, limit_name, spread)
+        headers += refusal_headers(wait, limit, random() if spread is None else spread)  # noqa: S311 spreading, no secret
     elif kind in _NEVER_RETRY:
         headers.append((b"x-should-retry", b"false"))
     elif wait is not None:
         headers.append((b"retry-after", b"%d" % max(math.ceil(wait), 1)))
-    return ErrorAnswer(status, tuple(headers), orjson.dumps(payload))
+    return WholeAnswer(status, _CONTENT_TYPES.get(dialect, b"application/json"), orjson.dumps(payload), tuple(headers))
+
+
+def plain_refusal(status: int, code: str, message: str) -> bytes:
+    """A whole HTTP/1.1 answer for bytes that were no readable request, in nobody's dialect. The connection ends with it."""
+    error = {
+        "message": _clean(message),
+        "type": "invalid_request_error" if status < 500 else "server_error",
+        "param": None,
+        "code": code,
+    }
+    body = orjson.dumps({"error": error})
+    reason = _REASONS.get(status, b"Error")
+    head = b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (
+        status,
+        reason,
+        len(body),
+    )
+    return head + body
 
 
 def refusal_headers(retry_after_seconds: float | None, limit_name: str | None, spread: float = 0.0) -> Headers:
@@ -188,7 +215,7 @@ def stream_error(
         api: the request's (`RequestFacts.api`): the Responses API has an event of its own.
         framing: of the answer: sse, ndjson, json_array (elements sent before), aws_eventstream.
     """
-    entry = _KINDS[kind]
+    entry = _KINDS.get(kind, _INTERNAL)
     text, code = _clean(message), code or entry.openai_code
     if dialect == "bedrock" or framing == "aws_eventstream":
         return _exception_frame(entry.bedrock_type, text)
@@ -213,6 +240,18 @@ def stream_error(
     return event + b"data: " + line + (b"\r\n\r\n" if dialect == "google" else b"\n\n")
 
 
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    411: b"Length Required",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    417: b"Expectation Failed",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+    503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
+}
 _CONTENT_TYPES = {"google": b"application/json; charset=UTF-8"}
 _REQUEST_ID_HEADERS = {"anthropic": b"request-id", "bedrock": b"x-amzn-requestid", "azure": b"apim-request-id"}
 
@@ -220,7 +259,7 @@ _REQUEST_ID_HEADERS = {"anthropic": b"request-id", "bedrock": b"x-amzn-requestid
 def _payload(
     dialect: str, kind: str, message: str, code: str, request_id: str, limit_name: str | None, wait: float | None
 ) -> dict[str, object]:
-    entry = _KINDS[kind]
+    entry = _KINDS.get(kind, _INTERNAL)
     if dialect == "anthropic":
         error: dict[str, object] = {"type": "error", "error": {"type": entry.anthropic_type, "message": message}}
         return error | {"request_id": request_id} if request_id else error
@@ -239,13 +278,13 @@ def _payload(
 
 def _google_status(kind: str, message: str, limit_name: str | None, wait: float | None) -> dict[str, object]:
     """google.rpc.Status in JSON; the delay stands in the body, for Google's clients read no headers."""
-    entry = _KINDS[kind]
+    entry = _KINDS.get(kind, _INTERNAL)
     status: dict[str, object] = {"code": entry.status, "message": message, "status": entry.google_status}
     details: list[dict[str, object]] = []
     if limit_name:
         violation = {"subject": _clean(limit_name), "description": message}
         details.append({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
-    if wait is not None and wait <= MAX_HELPFUL_WAIT_SECONDS and kind != "quota_exceeded":
+    if wait is not None and wait <= MAX_HELPFUL_WAIT_SECONDS:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{max(math.ceil(wait), 1)}s"})
     if details:
         status["details"] = details
