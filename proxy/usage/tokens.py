@@ -40,7 +40,7 @@ class TokenUsage:
     billed_input_tokens: int | None = None
     """Where a provider bills other counts than the model saw (Cohere `billed_units`): price these, limit by the others."""
     billed_output_tokens: int | None = None
-    units: Mapping[str, Decimal] = field(default=NO_UNITS)
+    units: Mapping[str, Decimal] = field(default_factory=lambda: NO_UNITS)
     """Billed things that are not tokens: `web_searches`, `search_units`, `images`, `characters`, `audio_seconds`, `pages`,
     `file_searches`, `code_sessions`, `requests`."""
 
