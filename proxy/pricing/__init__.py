@@ -1,0 +1,1 @@
+"""Pricing: what a call costs, in exact decimal dollars; what is not known stays unknown."""
