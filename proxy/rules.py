@@ -6,17 +6,23 @@ request's way pays for them once per caller and model and not per request. Pure:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
 from proxy.limits.limit import Limit
-from proxy.pricing.pricebook import Pricebook
-from proxy.routing.callers import Caller, key_digest
+from proxy.routing.callers import Caller, key_digest, own_key_user
 from proxy.routing.provider import Provider
+
+if TYPE_CHECKING:  # the price data is 100 MB in memory: whoever only reads Settings shall not load it
+    from proxy.pricing.pricebook import Pricebook
 
 MEMO_SIZE = 50_000
 """Entries a memo may hold before it is emptied: bounds memory where callers or models are made up (10 MB or so)."""
+MEMO_TEXT = 256
+"""Longer model or user names are looked up anew each time: no real one is, and a memo of megabyte names is a leak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,15 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelRule:
-    """Allow-list of a user, team or key: shell patterns, lower case."""
+class Standing:
+    """What the configuration says of a user beside limits."""
 
-    patterns: tuple[str, ...]
+    team: str | None = None
+    tier: str | None = None
+    priority: str = "normal"
+
+
+NO_STANDING = Standing()
 
 
 @dataclass(frozen=True)
@@ -93,18 +104,123 @@ class Rules:
     resolve_models: Callable[[Caller], tuple[str, ...] | None]
     """Allowed model patterns of a caller; None: all."""
     stops: tuple[Mapping[str, str], ...] = ()
-    """Emergency stops in force: each maps `scope` (all, provider, model, team, user) and `value`, `reason`, `cut_streams`."""
+    """Emergency stops in force: each maps `scope` (all, provider, model, team, user, key) and `value`, `reason`, `cut_streams`."""
+    standing_of: Callable[[str], Standing] = lambda user: NO_STANDING
+    """What `users:` says of a user, listed or not: team, tier, priority. Pure; slow; memoised where it is used."""
+    resolve_model_lists: Callable[[Caller], tuple[tuple[str, ...], ...]] | None = None
+    """Every allow-list that applies to a caller (key, user, tier, team): a model must be in each. None: `resolve_models`."""
+    default_provider: str | None = None
+    """The provider of `/v1/…` where it is not to be `openai` (or `anthropic` for its own paths)."""
+    disabled: Mapping[str, str] = field(default_factory=dict)
+    """Providers that are configured and left out, and why: `AZURE_OPENAI_ENDPOINT is not set`."""
+    stale_at: float | None = None
+    """Unix seconds at which these rules must be built again: an override set through the API ends. None: never of itself."""
     _limits: dict[tuple[Caller, str | None], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
+    _allowed: dict[tuple[Caller, str | None], bool] = field(default_factory=dict, repr=False, compare=False)
+    _own_callers: dict[str, Caller] = field(default_factory=dict, repr=False, compare=False)
+    _spoken_for: dict[tuple[Caller, str], Caller] = field(default_factory=dict, repr=False, compare=False)
 
     def caller_of(self, key: str) -> Caller | None:
         """The caller a virtual key stands for; None where the key is not listed."""
         return self.callers.get(key_digest(key))
 
+    def caller_for_own_key(self, key: str) -> Caller:
+        """The caller behind a key of its own: named by its fingerprint, with the standing that `users:` gives that name."""
+        user = own_key_user(key)
+        found = self._own_callers.get(user)
+        if found is None:
+            standing = self.standing_of(user)
+            caller = Caller(user, standing.team, standing.tier, kind="own", priority=standing.priority)
+            found = _remember(self._own_callers, user, caller)
+        return found
+
+    def anonymous_caller(self, user: str = "anonymous") -> Caller:
+        """The caller where nothing is asked for (`auth: none`) and no key came; `user` as `identify_by` has it."""
+        standing = self.standing_of(user)
+        return Caller(user, standing.team, standing.tier, kind="anonymous", priority=standing.priority)
+
+    def caller_for_user(self, caller: Caller, user: str) -> Caller:
+        """The same key speaking for another user: team and tier are the key's own, else that user's.
+
+        The caller decides before whether the key may speak for others.
+        """
+        found = self._spoken_for.get((caller, user))
+        if found is None:
+            standing = self.standing_of(user)
+            found = Caller(
+                user,
+                caller.key_team or standing.team,
+                caller.key_tier or standing.tier,
+                caller.key_id,
+                caller.key_name,
+                caller.kind,
+                caller.may_speak_for_others,
+                caller.expires_at,
+                key_team=caller.key_team,
+                key_tier=caller.key_tier,
+                priority=caller.priority if caller.key_tier else standing.priority,
+            )
+            if len(user) <= MEMO_TEXT:
+                found = _remember(self._spoken_for, (caller, user), found)
+        return found
+
     def limits_for(self, caller: Caller, model: str | None) -> tuple[Limit, ...]:
         """Every limit that one call by this caller to this model must fit into."""
         found = self._limits.get((caller, model))
         if found is None:
-            if len(self._limits) >= MEMO_SIZE:
-                self._limits.clear()
-            found = self._limits[(caller, model)] = self.resolve_limits(caller, model)
+            found = self.resolve_limits(caller, model)
+            if model is None or len(model) <= MEMO_TEXT:
+                _remember(self._limits, (caller, model), found)
         return found
+
+    def model_allowed(self, caller: Caller, model: str | None) -> bool:
+        """Whether every allow-list that applies to the caller has this model. A model that is not known is on no list but `*`."""
+        found = self._allowed.get((caller, model))
+        if found is None:
+            if self.resolve_model_lists is not None:
+                lists = self.resolve_model_lists(caller)
+            else:
+                only = self.resolve_models(caller)
+                lists = () if only is None else (only,)
+            name = "" if model is None else model.lower()
+            found = all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in lists)
+            if len(name) <= MEMO_TEXT:
+                _remember(self._allowed, (caller, model), found)
+        return found
+
+    def stop_for(self, provider: str, model: str | None, caller: Caller) -> Mapping[str, str] | None:
+        """The emergency stop that forbids this call, if one is in force. Model stops are shell patterns."""
+        if not self.stops:
+            return None
+        name = "" if model is None else model.lower()
+        for stop in self.stops:
+            scope, value = stop["scope"], stop.get("value", "")
+            if (
+                scope == "all"
+                or (scope == "provider" and value == provider)
+                or (scope == "model" and name and fnmatchcase(name, value.lower()))
+                or (scope == "user" and value == caller.user)
+                or (scope == "team" and value == caller.team)
+                or (scope == "key" and value == caller.key_id)
+            ):
+                return stop
+        return None
+
+    def provider_for_default_path(self, path: bytes) -> Provider | None:
+        """The provider of a path without a provider's name: `/v1/messages…` and `/v1/complete` speak Anthropic, all else OpenAI."""
+        if path.startswith(b"/v1/messages") or path == b"/v1/complete":
+            found = self.providers.get("anthropic")
+            if found is not None:
+                return found
+        return self.providers.get(self.default_provider or "openai")
+
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+def _remember(memo: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:
+    if len(memo) >= MEMO_SIZE:
+        memo.clear()
+    memo[key] = value
+    return value

@@ -27,6 +27,15 @@ class Caller:
     may_speak_for_others: bool = False
     expires_at: float | None = None
     """Unix seconds, UTC."""
+    key_team: str | None = None
+    """Team and tier that the key itself names: they hold for whomever the key speaks for."""
+    key_tier: str | None = None
+    priority: str = "normal"
+    """low, normal or high: the tier's."""
+
+    def __hash__(self) -> int:
+        """Callers are looked up in memos several times a request: two fields tell nearly all of them apart."""
+        return hash((self.user, self.key_id))
 
 
 def key_digest(key: str | bytes) -> str:

@@ -17,7 +17,8 @@ class Provider:
     base_path: bytes
     """Path of `base_url` without a trailing slash; put before the caller's path."""
     api: str
-    """openai, azure, anthropic, gemini, vertex, bedrock, cohere, ollama, …: a hint for credentials and errors, never for reading usage."""
+    """openai, azure, anthropic, gemini, vertex, bedrock, cohere or ollama: a hint for credentials and errors, never for
+    reading usage."""
     price_provider: str
     """The provider's name in the price data (`openai`, `anthropic`, `google`, `azure`, `aws`, `x-ai` …)."""
     api_key: str | None = field(default=None, repr=False)

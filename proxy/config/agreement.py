@@ -1,0 +1,74 @@
+"""What must fit together across settings and files: names that are referred to, keys that stand twice, the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from itertools import pairwise
+from typing import Any
+
+from proxy.config.build_providers import build_provider
+from proxy.config.mistakes import Finding, path_text, shown
+from proxy.config.presets import PRESETS
+
+
+def providers_findings(document: Mapping[str, Any], environ: Mapping[str, str]) -> list[Finding]:
+    """providers.yaml against the environment."""
+    findings = []
+    providers = document.get("providers", {})
+    for name, entry in providers.items():
+        findings += build_provider(name, entry, environ)[2]
+    default = document.get("default_provider")
+    if default is not None and default not in providers:
+        findings.append(_undefined(("default_provider",), "provider", default, list(providers)))
+    return findings
+
+
+def limits_findings(document: Mapping[str, Any]) -> list[Finding]:
+    """Tiers and teams that are named somewhere must stand somewhere; a key stands once."""
+    findings = []
+    tiers, teams = document.get("tiers", {}), document.get("teams", {})
+    holders = [(("users", name), user) for name, user in document.get("users", {}).items()]
+    holders += [(("keys", index), key) for index, key in enumerate(document.get("keys", []))]
+    for path, holder in holders:
+        if "tier" in holder and holder["tier"] not in tiers:
+            findings.append(_undefined((*path, "tier"), "tier", holder["tier"], list(tiers)))
+        if "team" in holder and holder["team"] not in teams:
+            findings.append(_undefined((*path, "team"), "team", holder["team"], list(teams)))
+    seen: dict[str, int] = {}
+    for index, key in enumerate(document.get("keys", [])):
+        first = seen.setdefault(key["key_sha256"], index)
+        if first != index:
+            findings.append(
+                Finding(
+                    ("keys", index, "key_sha256"), f"keys[{index}].key_sha256: stands already at keys[{first}]; keep one of the two"
+                )
+            )
+    return findings
+
+
+def _undefined(path: tuple[str | int, ...], kind: str, name: str, known: list[str]) -> Finding:
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    advice = f"did you mean `{shown(close[0])}`?" if close else f"add it under `{kind}s:`, e.g. `{kind}s: {{{shown(name)}: {{}}}}`"
+    return Finding(path, f"{path_text(path)}: no {kind} is named `{shown(name)}`; {advice}")
+
+
+def prices_findings(document: Mapping[str, Any], providers: Mapping[str, Any]) -> list[Finding]:
+    """A price for a provider that is not there is a price with a typo."""
+    findings = []
+    known = [*providers, *(name for name in PRESETS if name not in providers)]
+    for name, models in document.get("prices", {}).items():
+        if name not in known and name != "*":
+            close = get_close_matches(name, known, n=1, cutoff=0.6)
+            advice = f"did you mean `{shown(close[0])}`?" if close else f"write one of: {', '.join(map(shown, providers))}"
+            findings.append(Finding(("prices", name), f"no provider is named `{shown(name)}`; {advice}", is_about_key=True))
+        for pattern, prices in models.items():
+            days = [price.get("valid_from", "") for price in prices] if isinstance(prices, list) else []
+            if any(later <= earlier for earlier, later in pairwise(days)):
+                path = ("prices", name, pattern)
+                findings.append(
+                    Finding(
+                        path, f"{path_text(path)}: prices of several days must ascend; give each but the first a later `valid_from`"
+                    )
+                )
+    return findings
