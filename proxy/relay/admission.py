@@ -1,0 +1,180 @@
+"""May this call go? Stops, allowed models, prices, then every limit in one atomic step.
+
+Fast path: a caller without limits asks no store at all. What is held, by mode, is decided by `limits.estimate.demands`;
+this file only brings together who, what, how much and what it may cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.limits.estimate import Estimator, demands, output_cap_of
+from proxy.limits.hidden_input import PLAIN, hidden_input
+from proxy.limits.limit import Limit, Refusal, Reservation
+from proxy.pricing.tariff import Tariff
+from proxy.quota.store import QuotaStore
+from proxy.relay.identity import Denied
+from proxy.routing.callers import Caller
+from proxy.routing.provider import Provider
+from proxy.rules import Rules
+from proxy.usage.request_facts import RequestFacts
+
+SMALLEST_CAP_TOKENS = 16
+"""`output_cap: inject` does not cap an answer below this: OpenAI's Responses API refuses less, and nobody wants it."""
+SHORT_WINDOWS = (None, "minute")
+"""Limits on which waiting a minute helps: concurrency and per minute."""
+
+
+class Asked(Protocol):
+    """What is known of a call when it asks to be admitted (weighing.Weighing)."""
+
+    request_id: str
+    started_at: float
+    caller: Caller
+    provider: Provider
+    facts: RequestFacts
+    rules: Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A call that may go."""
+
+    reservation: Reservation | None
+    """None where no limit applies."""
+    expected_input_tokens: int
+    model_key: str
+    hidden: int = PLAIN
+    """Flags of limits.hidden_input, for learning."""
+    injected_cap_tokens: int | None = None
+    """The body must be given this output cap before it is forwarded (`output_cap: inject`)."""
+
+
+async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: Estimator) -> Admitted | Denied:
+    """Test everything that may refuse a call, and take its holds."""
+    caller, provider, facts, rules = asked.caller, asked.provider, asked.facts, asked.rules
+    if rules.stops:
+        stop = rules.stop_for(provider.name, facts.model, caller)
+        if stop is not None:
+            reason = stop.get("reason")
+            return Denied("stopped", "emergency_stop", "Calls are stopped by the administrator" + (f": {reason}." if reason else "."))
+    model = facts.model
+    model_key = f"{provider.name}/{model}"
+    if not facts.is_metered:
+        return Admitted(None, 0, model_key)
+    if not rules.model_allowed(caller, model):
+        named = f"The model '{model}' is" if model else "A request that names no model is"
+        return Denied("forbidden_model", "model_not_allowed", f"{named} not among the models allowed for '{caller.user}'.")
+    tariff = rules.pricebook.tariff(provider.name, provider.price_provider, model)
+    if tariff is None and rules.unknown_model == "refuse":
+        message = f"No price is known for the model '{model}' of '{provider.name}', and calls without a price are refused (prices.yaml: unknown_model)."
+        return Denied("unpriced_refused", "unknown_model_price", message)
+    cap = output_cap_of(facts.api, facts.output_cap_tokens)
+    usual = estimator.usual(model_key, facts.input_bytes, cap, facts.choice_count)
+    limits = rules.limits_for(caller, model)
+    if not limits:
+        return Admitted(None, usual[0], model_key)
+    call = _Call(asked, limits, usual, tariff, model_key, estimator, body)
+    answer = await call.reserve(store, cap)
+    if isinstance(answer, Reservation):
+        return Admitted(answer, usual[0], model_key, call.hidden)
+    if rules.output_cap == "inject" and cap is None and answer.reason == "limit" and answer.limit.mode == "strict":
+        room = await call.room_for_output(store)
+        if room >= SMALLEST_CAP_TOKENS:
+            again = await call.reserve(store, room)
+            if isinstance(again, Reservation):
+                return Admitted(again, usual[0], model_key, call.hidden, room)
+            answer = again
+    return _denied(answer)
+
+
+class _Call:
+    """One call in front of its limits: how much it may use, and the asking."""
+
+    def __init__(
+        self, asked: Asked, limits: tuple[Limit, ...], usual: tuple[int, int], tariff: Tariff | None, model_key: str, estimator: Estimator, body: bytes | None
+    ) -> None:
+        self._asked = asked
+        self._limits = limits
+        self._usual = usual
+        self._tariff = tariff
+        self._model_key = model_key
+        self._estimator = estimator
+        self._has_strict = any([limit.mode == "strict" for limit in limits])
+        self.hidden = hidden_input(body) if self._has_strict else PLAIN
+
+    async def reserve(self, store: QuotaStore, cap: int | None) -> Reservation | Refusal:
+        """Take the holds that a call with this output cap (per choice) needs."""
+        asked, tariff = self._asked, self._tariff
+        usual = worst = self._usual
+        if cap is not None:
+            usual = (usual[0], min(usual[1], cap * asked.facts.choice_count))
+        if self._has_strict:
+            worst = self._worst(cap)
+        usual_nano = worst_nano = None
+        if tariff is not None:
+            usual_nano = tariff.usual_nano_usd(*usual)
+            worst_nano = tariff.upper_bound_nano_usd(*worst) if self._has_strict else usual_nano
+        wanted = demands(self._limits, usual, worst, usual_nano, worst_nano)
+        return await store.reserve(asked.request_id, wanted, asked.started_at, asked.rules.settings.lease_seconds)
+
+    def _worst(self, cap: int | None) -> tuple[int, int]:
+        """The worst case in tokens; only strict limits ask for it."""
+        facts, provider = self._asked.facts, self._asked.provider
+        known = self._asked.rules.pricebook.model_limits(provider.name, provider.price_provider, facts.model)
+        return self._estimator.upper_bound(
+            self._model_key, facts.input_bytes, cap, facts.choice_count, known.max_output_tokens, known.context_tokens, hidden=self.hidden
+        )
+
+    async def room_for_output(self, store: QuotaStore) -> int:
+        """The largest output cap per choice with which this call fits into every strict limit; 0 where none does."""
+        input_tokens, room = self._worst(None)
+        strict = [limit for limit in self._limits if limit.mode == "strict"]
+        for status in await store.status(strict, self._asked.started_at):
+            left = status.limit.amount - status.used - status.reserved
+            resource = status.limit.resource
+            if resource == "tokens":
+                room = min(room, left - input_tokens)
+            elif resource == "output_tokens":
+                room = min(room, left)
+            elif resource == "cost_usd" and self._tariff is not None:
+                room = _affordable(self._tariff, input_tokens, room, left)
+        return max(0, room) // max(1, self._asked.facts.choice_count)
+
+
+def _affordable(tariff: Tariff, input_tokens: int, most: int, left_nano_usd: int) -> int:
+    """The most output tokens that cost no more than what is left (the bound grows with the tokens: bisection)."""
+    low, high = -1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if middle >= 0 and tariff.upper_bound_nano_usd(input_tokens, middle) <= left_nano_usd:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _denied(refusal: Refusal) -> Denied:
+    limit = refusal.limit
+    if refusal.reason == "store_away":
+        return Denied("store_away", "limits_unavailable", "Limits can't be checked at the moment, and this one is set to refuse then.", limit.name, limit.window, 5.0)
+    if not refusal.can_ever_fit:
+        message = (
+            f"This request may use {_amount(limit, refusal.wanted)}, more than the whole limit {limit.name} of {_amount(limit, limit.amount)}. "
+            "Send a smaller request or set a smaller output cap (max_tokens)."
+        )
+        return Denied("quota_exceeded", "limit_too_small", message, limit.name, limit.window, None)
+    kind = "rate_limited" if limit.window in SHORT_WINDOWS else "quota_exceeded"
+    used = f"{_amount(limit, refusal.used)} used"
+    if refusal.held:
+        used += f", {_amount(limit, refusal.held)} held by running calls"
+    message = f"Limit {limit.name} reached: {used} of {_amount(limit, limit.amount)}; this request needs {_amount(limit, refusal.wanted)}."
+    return Denied(kind, "rate_limit_exceeded" if kind == "rate_limited" else "quota_exceeded", message, limit.name, limit.window, refusal.retry_after_seconds)
+
+
+def _amount(limit: Limit, amount: int) -> str:
+    if limit.resource == "cost_usd":
+        return f"${amount / 1e9:.6f}".rstrip("0").rstrip(".")
+    words = {"requests": "requests", "concurrent_requests": "concurrent requests"}
+    return f"{amount:,} {words.get(limit.resource, 'tokens')}"

@@ -1,0 +1,260 @@
+"""The one owner of what a request holds and of the record it leaves.
+
+`close` may be called from anywhere and any number of times: the first call settles (or releases) the reservation,
+prices the reading and appends the record to the spool, synchronously, so that no cancellation can fall between; the
+others do nothing. It is called before the last byte of an answer is handed to the client.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import structlog
+
+from proxy.errors import SpoolError
+from proxy.limits.estimate import actual_amounts, output_cap_of
+from proxy.pricing.cost import Cost
+from proxy.pricing.money import to_nano_usd, usd_text
+from proxy.records import UsageRecord
+from proxy.relay.admission import Admitted
+from proxy.relay.identity import Denied
+from proxy.relay.state import RelayState
+from proxy.routing.callers import Caller
+from proxy.routing.headers import RequestHead
+from proxy.routing.provider import Provider
+from proxy.rules import Rules
+from proxy.usage.request_facts import RequestFacts
+from proxy.usage.tokens import Exactness, Reading, TokenUsage
+
+log = structlog.get_logger(__name__)
+_RECORD_FIELDS = frozenset(UsageRecord._fields)
+_DETAIL_FIELDS = tuple(f.name for f in fields(TokenUsage) if f.name not in _RECORD_FIELDS and f.name != "units")
+NO_COST = Cost(None, None, None, None)
+
+
+class Weighing:
+    """From the moment a request is understood until its record is on disk."""
+
+    __slots__ = (
+        "admitted", "admitted_at", "began", "caller", "facts", "first_byte_at", "forwarded_at", "head", "injected", "is_closed", "last_byte_at", "path",
+        "provider", "provider_request_id", "record", "request_id", "rules", "started_at", "state", "streamed",
+    )  # fmt: skip
+
+    def __init__(self, state: RelayState, rules: Rules, request_id: str, head: RequestHead, provider: Provider, path: str, facts: RequestFacts) -> None:
+        self.state = state
+        self.rules = rules
+        self.request_id = request_id
+        self.head = head
+        self.provider = provider
+        self.path = path
+        self.facts = facts
+        self.caller = rules.anonymous_caller()
+        self.admitted: Admitted | None = None
+        self.started_at = time.time()
+        self.began = time.perf_counter()
+        self.admitted_at: float | None = None
+        self.forwarded_at: float | None = None
+        self.first_byte_at: float | None = None
+        self.last_byte_at: float | None = None
+        self.provider_request_id: str | None = None
+        self.streamed = facts.is_stream
+        self.is_closed = False
+        self.record: UsageRecord | None = None
+
+    def close(self, outcome: str, status: int, reading: Reading | None = None, error: str | None = None, denied: Denied | None = None) -> UsageRecord | None:
+        """Settle and record. Returns the record of the first call, None for any later one."""
+        if self.is_closed:
+            return None
+        self.is_closed = True
+        if reading is None:
+            reading = Reading(self.facts.api)
+        cost = NO_COST
+        try:
+            if reading.usage is not None:
+                cost = self._price(reading)
+            self._settle(reading, cost)
+        except Exception as fault:
+            # A fault of ours in pricing or settling must not lose the record: it is kept without a price, to be priced again.
+            log.exception("weighing_failed", request_id=self.request_id)
+            cost = Cost(None, None, None, f"not priced: {type(fault).__name__}")
+        record = self.record = self._record(outcome, status, reading, cost, error, denied)
+        try:
+            self.state.spool.append(record)
+        except SpoolError as failure:
+            self.state.spool_failed(failure)
+        self.state.live.pop(self.request_id, None)
+        return record
+
+    def _price(self, reading: Reading) -> Cost:
+        book, provider = self.rules.pricebook, self.provider
+        model = reading.response_model or self.facts.model
+        when = datetime.fromtimestamp(self.started_at, UTC)
+        return book.cost(provider.name, provider.price_provider, model, reading, when, fallback_model=self.facts.model)
+
+    def _settle(self, reading: Reading, cost: Cost) -> None:
+        admitted = self.admitted
+        if admitted is None:
+            return
+        usage, exact = reading.usage, reading.exactness
+        if usage is not None and exact is Exactness.EXACT:
+            facts = self.facts
+            cap = output_cap_of(facts.api, facts.output_cap_tokens)
+            self.state.estimator.learn(admitted.model_key, facts.input_bytes, cap, usage.input_tokens, usage.output_tokens, hidden=admitted.hidden)
+        reservation = admitted.reservation
+        if reservation is None:
+            return
+        if self.forwarded_at is None:
+            self.state.quota.release(reservation)
+            return
+        if reading.is_usage_missing:
+            exact = Exactness.LOWER_BOUND
+        nano = None if cost.cost_usd is None else to_nano_usd(cost.cost_usd)
+        counts = usage if usage is not None else _NO_USAGE
+        self.state.quota.settle(reservation, actual_amounts(counts.input_tokens, counts.output_tokens, nano, reservation, exact, counts.total_tokens))
+
+    def _record(self, outcome: str, status: int, reading: Reading, cost: Cost, error: str | None, denied: Denied | None) -> UsageRecord:
+        head, facts, usage, caller = self.head, self.facts, reading.usage, self.caller
+        labels = head.labels
+        began = self.began
+        closed_at = time.perf_counter()
+        forwarded_at, first_byte_at, last_byte_at = self.forwarded_at, self.first_byte_at, self.last_byte_at
+        overhead = None
+        timings: dict[str, float] = {}
+        if self.admitted_at is not None:
+            timings["admitted"] = _ms(self.admitted_at - began)
+        if forwarded_at is not None:
+            timings["forwarded"] = _ms(forwarded_at - began)
+            overhead = forwarded_at - began + (closed_at - last_byte_at if last_byte_at is not None else 0.0)
+        if first_byte_at is not None:
+            timings["first_byte"] = _ms(first_byte_at - began)
+        if last_byte_at is not None:
+            timings["last_byte"] = _ms(last_byte_at - began)
+        timings["settled"] = _ms(closed_at - began)
+        exact = reading.exactness
+        source = "none" if exact is Exactness.NONE else "reported" if exact is Exactness.EXACT else "estimated"
+        counts = usage if usage is not None else _NO_USAGE
+        return UsageRecord(
+            self.request_id,
+            utc_text(self.started_at),
+            _ms(closed_at - began),
+            None if first_byte_at is None else _ms(first_byte_at - began),
+            caller.user,
+            caller.team,
+            caller.key_id,
+            _label(labels, b"session"),
+            _label(labels, b"operation"),
+            _label(labels, b"operation-id"),
+            _tags(labels.get(b"tags")),
+            self.provider.name,
+            reading.api,
+            head.method,
+            self.path,
+            facts.model,
+            reading.response_model,
+            self.streamed,
+            status,
+            outcome,
+            error if error is not None else (denied.message if denied is not None else reading.error),
+            counts.input_tokens,
+            counts.cache_read_tokens,
+            counts.cache_write_tokens,
+            counts.output_tokens,
+            counts.reasoning_tokens,
+            counts.input_audio_tokens,
+            counts.output_audio_tokens,
+            counts.total_tokens,
+            source,
+            _text(cost.input_cost_usd),
+            _text(cost.output_cost_usd),
+            _text(cost.cost_usd),
+            cost.source,
+            self.provider_request_id or reading.provider_response_id,
+            _text(reading.reported_cost_usd),
+            self._details(reading),
+            denied.limit if denied is not None else None,
+            None if overhead is None else _ms(overhead),
+            timings,
+            reading.billing_key,
+            head.retry_count,
+            exact.value,
+            caller.key_name,
+            caller.tier,
+        )
+
+    def _details(self, reading: Reading) -> dict[str, object] | None:
+        """Everything needed to price the call again that has no column of its own."""
+        details: dict[str, object] = {}
+        usage = reading.usage
+        if usage is not None:
+            for name in _DETAIL_FIELDS:
+                value = getattr(usage, name)
+                if value is not None:
+                    details[name] = value
+            for name, amount in usage.units.items():
+                details[name] = str(amount)
+        if reading.service_tier:
+            details["service_tier"] = reading.service_tier
+        if reading.is_usage_missing:
+            details["usage_missing"] = True
+        if reading.also_used:
+            details["also_used"] = [{"model": model, **_sparse(also)} for model, also in reading.also_used]
+        if self.admitted is not None and self.admitted.reservation is not None and self.admitted.reservation.store_mode != "normal":
+            details["limits_mode"] = self.admitted.reservation.store_mode
+        return details or None
+
+
+def token_lines(record: UsageRecord) -> bytes:
+    """The header lines in which a whole answer carries what it used and cost."""
+    lines = b""
+    if record.input_tokens is not None:
+        lines += b"x-weighbridge-input-tokens: %d\r\n" % record.input_tokens
+    if record.output_tokens is not None:
+        lines += b"x-weighbridge-output-tokens: %d\r\n" % record.output_tokens
+    if record.cost_usd is not None:
+        lines += b"x-weighbridge-cost-usd: " + record.cost_usd.encode() + b"\r\n"
+    return lines
+
+
+_NO_USAGE = TokenUsage()
+_second = (-1, "")
+
+
+def utc_text(instant: float) -> str:
+    """Unix seconds as `2026-11-21T23:49:26.123456Z`; the whole second is formatted once."""
+    global _second
+    whole = int(instant)
+    if _second[0] != whole:
+        _second = (whole, datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S."))
+    return f"{_second[1]}{int((instant - whole) * 1_000_000):06d}Z"
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else usd_text(amount)
+
+
+def _sparse(usage: TokenUsage) -> dict[str, object]:
+    return {f.name: value for f in fields(usage) if f.name != "units" and (value := getattr(usage, f.name)) is not None}
+
+
+def _label(labels: dict[bytes, bytes], name: bytes) -> str | None:
+    value = labels.get(name)
+    return value.decode("utf-8", "replace")[:256] if value else None
+
+
+def _tags(value: bytes | None) -> dict[str, str] | None:
+    """`k=v,k=v` to a dict; at most 32 tags of 256 characters; a tag without `=` has the value ``."""
+    if not value:
+        return None
+    tags: dict[str, str] = {}
+    for part in value.decode("utf-8", "replace").split(",")[:32]:
+        name, _, text = part.partition("=")
+        if name.strip():
+            tags[name.strip()[:256]] = text.strip()[:256]
+    return tags or None

@@ -1,0 +1,157 @@
+"""One relay worker: the listening socket, the tick, and a graceful end.
+
+The tick is the only timer there is: deadlines ten times a second, new rules four times, housekeeping once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+import structlog
+
+from proxy.config.watch import SnapshotReader
+from proxy.relay.clock import TICK_SECONDS
+from proxy.relay.downstream import ClientConnection, Request
+from proxy.relay.exchange import Exchange
+from proxy.relay.state import RelayState
+from proxy.rules import Rules
+
+log = structlog.get_logger(__name__)
+RULES_EVERY = 2
+"""Ticks between two looks at the rules snapshot (one stat call): changes are in force within 0.3 s of being written."""
+HOUSEKEEPING_EVERY = 10
+
+
+class Worker:
+    """Serves one listening socket until told to stop."""
+
+    def __init__(self, state: RelayState, listener: socket.socket, snapshots: SnapshotReader, build: Callable[[], Rules]) -> None:
+        self.state = state
+        self._listener = listener
+        self._snapshots = snapshots
+        self._build = build
+        self._server: asyncio.Server | None = None
+        self._tls = _ServerTls(state.rules.settings.tls_certificate, state.rules.settings.tls_key)
+        self._ticking: asyncio.Task[None] | None = None
+        state.begin = self._begin
+
+    def _begin(self, request: Request) -> Exchange:
+        exchange = Exchange(request, self.state)
+        self.state.keep(asyncio.get_running_loop().create_task(exchange.run()))
+        return exchange
+
+    async def start(self) -> None:
+        """Listen. From here on calls are served."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: ClientConnection(self.state), sock=self._listener, backlog=4096, ssl=self._tls.context)
+        self._ticking = loop.create_task(self._tick())
+        gc.collect()
+        gc.freeze()  # what lives from the start is not looked at by the collector again
+
+    async def _tick(self) -> None:
+        state, count = self.state, 0
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(TICK_SECONDS)
+            state.clock.tick()
+            state.stats.loop_lag_seconds = max(0.0, state.clock.now - before - TICK_SECONDS)
+            count += 1
+            try:
+                if count % RULES_EVERY == 0 and self._snapshots.changed():
+                    await self._reload()
+                if count % HOUSEKEEPING_EVERY == 0:
+                    self._keep_house()
+            except Exception:
+                log.exception("tick_failed")  # the tick must go on: without it no deadline is kept
+
+    async def _reload(self) -> None:
+        """Take the new rules. They are built in a thread, so that calls go on meanwhile; running calls keep the old ones."""
+        rules = await asyncio.to_thread(self._build)
+        self.state.rules = rules
+        self.state.stats.rules_reloads += 1
+        log.info("rules_in_force", version=rules.version)
+        for exchange in list(self.state.exchanges):
+            weighing = exchange.weighing
+            if rules.stops and weighing is not None:
+                stop = rules.stop_for(weighing.provider.name, weighing.facts.model, weighing.caller)
+                if stop is not None and stop.get("cut_streams") == "true":
+                    exchange.cut("cut by an emergency stop")
+
+    def _keep_house(self) -> None:
+        state = self.state
+        now = time.time()
+        state.spool.maintain(now)
+        state.quota.sweep(now)
+        state.renew_leases()
+        for pool in state.pools:
+            pool.sweep(state.clock.now)
+        self._tls.renew()
+
+    async def stop(self) -> None:
+        """Refuse new connections, let answers finish up to `stop_seconds`, settle and spool the rest."""
+        state = self.state
+        state.is_stopping = True
+        if self._server is not None:
+            self._server.close()
+        deadline = time.monotonic() + state.rules.settings.stop_seconds
+        while time.monotonic() < deadline:
+            for client in list(state.clients):
+                client.close_if_idle()
+            if not state.exchanges and not state.tunnels:
+                break
+            await asyncio.sleep(0.02)
+        for exchange in list(state.exchanges):
+            exchange.cut("the proxy stopped before the answer was complete")
+        for tunnel in list(state.tunnels):
+            tunnel.close()
+        for task in list(state.tasks):
+            if state.exchanges:
+                task.cancel()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=2.0)
+        if self._ticking is not None:
+            self._ticking.cancel()
+        for client in list(state.clients):
+            client.abort()
+        await state.quota.close()
+        state.spool.close()
+        for pool in state.pools:
+            pool.close()
+
+
+class _ServerTls:
+    """The listening side's certificate, loaded again when its file changes: new handshakes use the new one."""
+
+    def __init__(self, certificate: str | None, key: str | None) -> None:
+        self.context: ssl.SSLContext | None = None
+        self._files = (certificate, key)
+        self._changed_at = 0.0
+        if certificate:
+            self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self.context.set_alpn_protocols(["http/1.1"])
+            self.context.load_cert_chain(certificate, key)
+            self._changed_at = self._stamp()
+
+    def _stamp(self) -> float:
+        return max(os.stat(name).st_mtime for name in self._files if name)
+
+    def renew(self) -> None:
+        if self.context is None:
+            return
+        try:
+            stamp = self._stamp()
+            if stamp != self._changed_at:
+                certificate, key = self._files
+                assert certificate is not None
+                self.context.load_cert_chain(certificate, key)
+                self._changed_at = stamp
+                log.info("tls_certificate_renewed", certificate=certificate)
+        except (OSError, ssl.SSLError) as error:
+            log.error("tls_certificate_not_renewed", error=str(error))
