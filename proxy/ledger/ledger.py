@@ -1,7 +1,8 @@
 """The port for the ledger: append in batches, exactly once by id; read in pages and sums.
 
-Sums come from hourly roll-ups that are written in the same transaction as the records they sum, from the newly
-inserted ones only. Money is exact: TEXT/NUMERIC and Decimal, never float. The request's way never waits for a ledger.
+Sums come from roll-ups (by quarters of an hour, see rollup.py) that are written in the same transaction as the records they
+sum, from the newly inserted ones only. Money is exact: TEXT/NUMERIC and Decimal, never float. The request's way never waits
+for a ledger.
 
 Every adapter passes tests/contract/test_ledger.py.
 """
@@ -117,6 +118,25 @@ class StoredKey:
     """models, limits, may_speak_for_others, … in the words of limits.yaml `keys:`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repriced:
+    """A record's new price."""
+
+    record_id: str
+    input_cost_usd: str | None
+    output_cost_usd: str | None
+    cost_usd: str | None
+    price_source: str | None
+
+    def applied_to(self, record: UsageRecord) -> UsageRecord:
+        return record._replace(
+            input_cost_usd=self.input_cost_usd,
+            output_cost_usd=self.output_cost_usd,
+            cost_usd=self.cost_usd,
+            price_source=self.price_source,
+        )
+
+
 class Ledger(Protocol):
     """Where records live. Methods raise LedgerError where the store is away or refuses."""
 
@@ -126,8 +146,13 @@ class Ledger(Protocol):
     async def close(self) -> None: ...
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
-        """Store a batch and its roll-ups in one transaction. Returns those that were new (by id); a record whose
-        `billing_key` is known already is stored with null tokens and costs."""
+        """Store a batch and its roll-ups in one transaction. Returns those that were new (by id), as they are stored; a record
+        whose `billing_key` is known already is stored with null tokens and costs.
+
+        Raises:
+            RefusedRecord: one of the records can never be stored; nothing of the batch was.
+            LedgerError: the ledger is away; nothing of the batch was stored, or all of it.
+        """
 
     async def record(self, record_id: str) -> UsageRecord | None: ...
 
@@ -163,3 +188,13 @@ class Ledger(Protocol):
 
     async def change_marker(self) -> str:
         """Changes whenever a key or a setting does, on whatever replica; cheap enough to ask four times a second."""
+
+    async def reprice(self, prices: Sequence[Repriced]) -> int:
+        """Replace the costs of these records and move the sums with them, in one transaction; how many were found. Records that
+        count nothing because another has their bill must be left out by the caller (they have no tokens)."""
+
+    async def forget_user(self, user: str) -> int:
+        """Delete a person's records, sums and sessions; the number of records."""
+
+    async def forget_before(self, at: datetime) -> int:
+        """Retention: delete records that started before; sums stay. The number of records, or of partitions that were dropped."""

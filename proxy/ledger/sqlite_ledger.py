@@ -1,0 +1,384 @@
+"""The ledger in one SQLite file: the standard library's driver, one thread that writes, a few that read.
+
+Rules of this file: the loop never runs SQL; appends have a thread of their own, so no long query holds them up (WAL: readers
+do not block the writer either). A commit is durable (`synchronous = FULL`, one fsync per batch) because the spool deletes what
+the ledger has acknowledged. Several processes may share the file: every write is one `BEGIN IMMEDIATE` transaction.
+
+Not here: what the statements say (statements.py, sql/queries/sqlite.sql), what sums mean (rollup.py, summing.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from proxy.errors import LedgerError
+from proxy.ledger.cursors import from_cursor, to_cursor
+from proxy.ledger.intervals import interval_starts, zone_of
+from proxy.ledger.ledger import GroupSums, Page, Point, RecordFilter, Repriced, StoredKey
+from proxy.ledger.migrations import missing, queries
+from proxy.ledger.rollup import BUCKET_SECONDS, COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, storable_once, time_text, without_second_bills
+from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
+from proxy.ledger.statements import Statement, checked_groups, page_statement, pieces, sums_statement
+from proxy.ledger.summing import Totals
+from proxy.records import FIELDS, RefusedRecord, UsageRecord
+
+READERS = 3
+BUSY_SECONDS = 10.0
+PAGE_RECORDS = 1000
+DELETED_AT_ONCE = 5000
+USED_GROUPS = ("user", "team", "key_id", "provider", "request_model")
+KEY_COLUMNS = tuple(field.name for field in fields(StoredKey))
+_JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
+_STREAMED_AT = FIELDS.index("streamed")
+_MONEY_COLUMNS = tuple(f"{name}_{part}" for name in MONEY_FIELDS for part in ("units", "rest"))
+_INSERT = (
+    f'INSERT INTO "usage_records" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in FIELDS)}) '  # noqa: S608 -- our own names
+    f"VALUES ({', '.join('?' * len(FIELDS))})"
+)
+
+T = TypeVar("T")
+
+
+def _rollup_upsert() -> str:
+    columns = ("bucket_at", "series_id", *COUNTS, *_MONEY_COLUMNS)
+    quoted = ", ".join(f'"{name}"' for name in columns)
+    sums = [f'"{name}" = kept."{name}" + excluded."{name}"' for name in (*COUNTS, *_MONEY_COLUMNS[::2])]
+    rests = [f'"{name}" = decimal_add(kept."{name}", excluded."{name}")' for name in _MONEY_COLUMNS[1::2]]
+    return (
+        f'INSERT INTO "rollups" AS kept ({quoted}) VALUES ({", ".join("?" * len(columns))}) '  # noqa: S608 -- our own names
+        f'ON CONFLICT ("bucket_at", "series_id") DO UPDATE SET {", ".join([*sums, *rests])}'
+    )
+
+
+_ADD_TO_ROLLUP = _rollup_upsert()
+
+
+class SqliteLedger:
+    """Implements `Ledger`. One file, any number of processes on one machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._sql = queries("sqlite")
+        self._write_thread = ThreadPoolExecutor(1, "ledger-write")
+        self._read_threads = ThreadPoolExecutor(READERS, "ledger-read")
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    async def start(self) -> None:
+        await self._write(lambda connection: None)
+
+    async def close(self) -> None:
+        """Running queries are interrupted; a running append is finished. Idempotent."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await asyncio.to_thread(self._write_thread.shutdown)
+        for connection in self._connections:
+            connection.interrupt()
+        await asyncio.to_thread(self._read_threads.shutdown)
+        for connection in self._connections:
+            connection.close()
+
+    async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
+        offered = storable_once(records)
+        return await self._write(lambda connection: self._append(connection, offered))
+
+    async def record(self, record_id: str) -> UsageRecord | None:
+        statement = page_statement(DIALECT, RecordFilter(request_id=record_id), 1, None)
+        rows = await self._fetch(statement)
+        return _record(rows[0]) if rows else None
+
+    async def records(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
+        behind = None if cursor is None else from_cursor(cursor)
+        rows = await self._fetch(page_statement(DIALECT, which, limit + 1, behind))
+        found = [_record(row) for row in rows[:limit]]
+        return Page(found, to_cursor(found[-1].started_at, found[-1].id) if len(rows) > limit and found else None)
+
+    async def export(self, which: RecordFilter) -> AsyncIterator[UsageRecord]:
+        behind: tuple[str, str] | None = None
+        while True:
+            rows = await self._fetch(page_statement(DIALECT, which, PAGE_RECORDS, behind, is_oldest_first=True))
+            for row in rows:
+                record = _record(row)
+                yield record
+                behind = (record.started_at, record.id)
+            if len(rows) < PAGE_RECORDS:
+                return
+
+    async def sums(self, which: RecordFilter, group_by: Sequence[str] = (), limit: int = 1000) -> list[GroupSums]:
+        groups = checked_groups(group_by)
+        return (await self._totals(which, groups)).ranked(groups, limit)
+
+    async def timeseries(self, which: RecordFilter, interval: str, timezone: str, group_by: Sequence[str] = ()) -> list[Point]:
+        groups = checked_groups(group_by)
+        zone = zone_of(timezone)
+        bounded = await self._bounded(which)
+        if bounded is None:
+            return []
+        assert bounded.start_at is not None
+        assert bounded.end_at is not None
+        starts = interval_starts(bounded.start_at.timestamp(), bounded.end_at.timestamp(), interval, zone)
+        totals = Totals(1 + len(groups), amount_of)
+        for piece in pieces(bounded, groups):
+            totals.add(await self._fetch(sums_statement(DIALECT, piece, bounded, groups, starts)))
+        return totals.points(groups, starts)
+
+    async def last_sessions(self, user: str, limit: int = 50) -> list[dict[str, object]]:
+        rows = await self._fetch(Statement(self._sql["last_sessions"], [user, limit]))
+        names = ("session", "requests", "total_tokens", "cost_usd", "first_at", "last_at")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    async def used_since(self, start_at: datetime) -> list[GroupSums]:
+        totals = Totals(len(USED_GROUPS) + 1, amount_of)
+        which = RecordFilter(start_at=start_at)
+        for piece in pieces(which, USED_GROUPS):
+            rows = await self._fetch(sums_statement(DIALECT, piece, which, (*USED_GROUPS, "outcome")))
+            totals.add(row for row in rows if row[len(USED_GROUPS)] != "denied")
+        return totals.merged_groups((*USED_GROUPS[:-1], "model"))
+
+    async def keys(self) -> list[StoredKey]:
+        rows = await self._fetch(Statement(self._sql["keys"]))
+        return [_key(row) for row in rows]
+
+    async def put_key(self, key: StoredKey) -> None:
+        values = (
+            key.key_id, key.key_sha256, key.user, key.team, key.tier, key.name, key.created_at, key.created_by, key.expires_at,
+            key.revoked_at, orjson.dumps(key.settings).decode(),
+        )  # fmt: skip
+        await self._write(lambda connection: self._change(connection, "put_key", values))
+
+    async def setting(self, name: str) -> object | None:
+        rows = await self._fetch(Statement(self._sql["setting"], [name]))
+        return orjson.loads(rows[0][0]) if rows else None
+
+    async def put_setting(self, name: str, value: object) -> None:
+        text = orjson.dumps(value).decode()
+        await self._write(lambda connection: self._change(connection, "put_setting", (name, text)))
+
+    async def change_marker(self) -> str:
+        return str((await self._fetch(Statement(self._sql["change_marker"])))[0][0])
+
+    async def reprice(self, prices: Sequence[Repriced]) -> int:
+        return await self._write(lambda connection: self._reprice(connection, prices))
+
+    async def forget_user(self, user: str) -> int:
+        return await self._write(lambda connection: self._forget_user(connection, user))
+
+    async def forget_before(self, at: datetime) -> int:
+        """In small transactions, so that appends get in between."""
+        until = time_text(at)
+        total = 0
+        while True:
+            count = await self._write(
+                lambda connection: connection.execute(self._sql["delete_records_before"], (until, DELETED_AT_ONCE)).rowcount
+            )
+            total += count
+            if count < DELETED_AT_ONCE:
+                break
+        await self._write(lambda connection: connection.execute(self._sql["delete_bills_before"], (until,)).rowcount)
+        await self._write(lambda connection: connection.execute(self._sql["delete_sessions_before"], (until,)).rowcount)
+        return total
+
+    def _append(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord]:
+        ids = orjson.dumps([record.id for record in offered]).decode()
+        known = {row[0] for row in connection.execute(self._sql["known_ids"], (ids,))}
+        new = [record for record in offered if record.id not in known]
+        by_id = {record.id: record for record in new}
+        claimed = claims(new)
+        connection.executemany(self._sql["claim_bill"], [(key, owner, by_id[owner].started_at) for key, owner in claimed.items()])
+        if keys := [record.billing_key for record in new if record.billing_key is not None]:
+            owners = dict(connection.execute(self._sql["bill_owners"], (orjson.dumps(keys).decode(),)).fetchall())
+            new = without_second_bills(new, owners)
+        connection.executemany(_INSERT, [_row(record) for record in new])
+        self._add_to_rollups(connection, roll_up(new))
+        connection.executemany(
+            self._sql["add_to_session"],
+            [
+                (*key, cell.requests, cell.total_tokens, f"{cell.cost_usd:f}", cell.first_at, cell.last_at)
+                for key, cell in roll_up_sessions(new).items()
+            ],
+        )
+        return new
+
+    def _add_to_rollups(self, connection: sqlite3.Connection, cells: dict[tuple[int, Dimensions], Cell]) -> None:
+        series = {dimensions: series_id(dimensions) for _, dimensions in cells}
+        connection.executemany(self._sql["insert_series"], [(key, *dimensions) for dimensions, key in series.items()])
+        connection.executemany(
+            _ADD_TO_ROLLUP,
+            [
+                (bucket, series[dimensions], *cell.counts, *(part for amount in cell.money for part in units_and_rest(amount)))
+                for (bucket, dimensions), cell in cells.items()
+            ],
+        )
+
+    def _reprice(self, connection: sqlite3.Connection, prices: Sequence[Repriced]) -> int:
+        count = 0
+        for price in prices:
+            statement = page_statement(DIALECT, RecordFilter(request_id=price.record_id), 1, None)
+            row = connection.execute(statement.text, statement.values).fetchone()
+            if row is None:
+                continue
+            old = _record(row)
+            new = price.applied_to(old)
+            connection.execute(
+                self._sql["reprice_record"], (old.id, new.input_cost_usd, new.output_cost_usd, new.cost_usd, new.price_source)
+            )
+            self._add_to_rollups(connection, roll_up([old], -1))
+            self._add_to_rollups(connection, roll_up([new]))
+            if old.session is not None:
+                change = Decimal(new.cost_usd or 0) - Decimal(old.cost_usd or 0)
+                connection.execute(self._sql["add_cost_to_session"], (old.user, old.session, f"{change:f}"))
+            count += 1
+        return count
+
+    def _forget_user(self, connection: sqlite3.Connection, user: str) -> int:
+        count = connection.execute(self._sql["delete_user_records"], (user,)).rowcount
+        for name in ("delete_user_rollups", "delete_user_series", "delete_user_sessions"):
+            connection.execute(self._sql[name], (user,))
+        return count
+
+    def _change(self, connection: sqlite3.Connection, name: str, values: Sequence[object]) -> None:
+        connection.execute(self._sql[name], values)
+        connection.execute(self._sql["count_change"])
+
+    async def _totals(self, which: RecordFilter, groups: Sequence[str]) -> Totals:
+        totals = Totals(len(groups), amount_of)
+        for piece in pieces(which, groups):
+            totals.add(await self._fetch(sums_statement(DIALECT, piece, which, groups)))
+        return totals
+
+    async def _bounded(self, which: RecordFilter) -> RecordFilter | None:
+        """The filter with both ends set, to what there is; None where there is nothing."""
+        if which.start_at is not None and which.end_at is not None:
+            return which if which.start_at < which.end_at else None
+        first, last = (await self._fetch(Statement(self._sql["first_and_last_bucket"])))[0]
+        if first is None:
+            return None
+        start = which.start_at or datetime.fromtimestamp(first, UTC)
+        end = which.end_at or datetime.fromtimestamp(last, UTC) + timedelta(seconds=BUCKET_SECONDS)
+        return replace(which, start_at=start, end_at=end) if start < end else None
+
+    async def _fetch(self, statement: Statement) -> list[tuple[Any, ...]]:
+        def run() -> list[tuple[Any, ...]]:
+            return self._connection().execute(statement.text, statement.values).fetchall()
+
+        return await self._run(self._read_threads, run)
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction of the writing thread."""
+
+        def run() -> T:
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+        return await self._run(self._write_thread, run)
+
+    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise LedgerError("the ledger is closed")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
+        except (OverflowError, UnicodeError, sqlite3.DataError) as error:
+            raise RefusedRecord(str(error)) from error
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(f"{self._path}: {error}") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        """This thread's own; the first one of the process brings the schema up to date."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            with self._lock:
+                connection = self._local.connection = self._open()
+                self._connections.append(connection)
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.touch(mode=0o600, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in ("journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY", "cache_size = -16000"):
+                connection.execute(f"PRAGMA {pragma}")
+            register_decimals(connection)
+            if not self._connections:
+                _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Under the write lock: of several starters at once, one applies each file."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(
+            'CREATE TABLE IF NOT EXISTS "schema_migrations" ("number" INTEGER NOT NULL PRIMARY KEY, "name" TEXT NOT NULL, '
+            '"checksum" TEXT NOT NULL, "applied_at" TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)'
+        )
+        applied = dict(connection.execute('SELECT "number", "checksum" FROM "schema_migrations"').fetchall())
+        for migration in missing("sqlite", applied):
+            for statement in _statements(migration.text):
+                connection.execute(statement)
+            connection.execute(
+                'INSERT INTO "schema_migrations" ("number", "name", "checksum") VALUES (?, ?, ?)',
+                (migration.number, migration.name, migration.checksum),
+            )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(text: str) -> list[str]:
+    """The file in single statements: executescript would commit the transaction first."""
+    found, part = [], ""
+    for line in text.splitlines(keepends=True):
+        part += line
+        if sqlite3.complete_statement(part):
+            found.append(part)
+            part = ""
+    return found
+
+
+def _row(record: UsageRecord) -> list[object]:
+    row: list[object] = list(record)
+    for at in _JSON_AT:
+        if row[at] is not None:
+            row[at] = orjson.dumps(row[at]).decode()
+    return row
+
+
+def _record(row: Sequence[Any]) -> UsageRecord:
+    values = list(row)
+    for at in _JSON_AT:
+        if values[at] is not None:
+            values[at] = orjson.loads(values[at])
+    values[_STREAMED_AT] = bool(values[_STREAMED_AT])
+    return UsageRecord._make(values)
+
+
+def _key(row: Sequence[Any]) -> StoredKey:
+    return StoredKey(**dict(zip(KEY_COLUMNS, [*row[:-1], orjson.loads(row[-1])], strict=True)))
