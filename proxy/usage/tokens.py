@@ -78,3 +78,5 @@ class Reading:
     """Same key = same bill: `batch:<id>` or `response:<id>` for answers that can be fetched again and again."""
     also_used: tuple[tuple[str, TokenUsage], ...] = ()
     """Usage of other models inside the same answer that the totals leave out (Anthropic advisor passes): (model, usage)."""
+    blind_reason: str | None = None
+    """Why the meter could not read (the rest of) the answer: damaged or unknown content-encoding, lost framing. None: it could."""

@@ -1,0 +1,125 @@
+"""The usage object that OpenAI began and most others copied: counts are inclusive, details are subsets of them.
+
+Read here: `prompt_tokens`/`completion_tokens` and `input_tokens`/`output_tokens`, details under four spellings, and what
+look-alikes do otherwise:
+- cached tokens under other names (DeepSeek, Together, Hugging Face, Mistral, Moonshot), reasoning at the top (Copilot);
+- xAI chat leaves reasoning out of completion: total = prompt + completion + reasoning says so;
+- Mistral Voxtral leaves audio out of prompt: total = prompt + completion + audio says so;
+- a total above its parts with no such explanation: audio input where audio seconds are reported (Voxtral transcription), else
+  thinking that was not itemised (Gemini's OpenAI-compatible endpoint); it is billed, so it counts.
+Figures that contradict each other (cached > prompt, reasoning > completion) stay as they were reported.
+Source: openai-python types/completion_usage.py; recordings of the providers named.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TypeVar
+
+from proxy.usage.dialects.fields import Object, amount, count, first_count, first_mapping, mapping, text
+from proxy.usage.tokens import TokenUsage
+
+_USD_PER_TICK = Decimal("1e-10")
+"""xAI `cost_in_usd_ticks`. Source: docs.x.ai, cost tracking, read 2026-11-21."""
+_Number = TypeVar("_Number", int, Decimal)
+_COUNT_KEYS = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens")
+
+
+def has_counts(usage: Object) -> bool:
+    """Whether the object holds token counts in this shape."""
+    return any(count(usage.get(key)) is not None for key in _COUNT_KEYS)
+
+
+def read_counts(usage: Object) -> TokenUsage | None:
+    """Counts of one usage object; None where it has none (costs alone, units alone)."""
+    if not has_counts(usage):
+        return None
+    input_tokens = first_count(usage, "prompt_tokens", "input_tokens")
+    output_tokens = first_count(usage, "completion_tokens", "output_tokens")
+    total_tokens = count(usage.get("total_tokens"))
+    if input_tokens is None and output_tokens is None:  # Voyage and rerankers report a total alone: all of it is input
+        input_tokens, output_tokens = total_tokens, 0
+    inputs = first_mapping(usage, "prompt_tokens_details", "input_tokens_details", "prompt_token_details", "input_token_details")
+    outputs = first_mapping(
+        usage, "completion_tokens_details", "output_tokens_details", "completion_token_details", "output_token_details"
+    )
+    reasoning = _first_of(count(outputs.get("reasoning_tokens")), count(usage.get("reasoning_tokens")))
+    input_audio = count(inputs.get("audio_tokens"))
+    if "prompt_tokens" in usage:
+        input_tokens, output_tokens, reasoning = _with_hidden(usage, input_tokens, output_tokens, reasoning, input_audio)
+    return TokenUsage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cache_read_tokens=_cache_read(usage, inputs),
+        cache_write_tokens=_first_of(
+            first_count(inputs, "cache_write_tokens", "cache_creation_tokens"),
+            first_count(usage, "cache_creation_input_tokens", "cache_write_tokens"),
+        ),
+        cache_write_1h_tokens=count(mapping(usage.get("cache_creation")).get("ephemeral_1h_input_tokens")),
+        reasoning_tokens=reasoning,
+        input_audio_tokens=input_audio,
+        output_audio_tokens=count(outputs.get("audio_tokens")),
+        cache_read_audio_tokens=count(mapping(inputs.get("cached_tokens_details")).get("audio_tokens")),
+        input_image_tokens=count(inputs.get("image_tokens")),
+        output_image_tokens=count(outputs.get("image_tokens")),
+        total_tokens=total_tokens,
+    )
+
+
+def read_cost_usd(usage: Object) -> Decimal | None:
+    """The cost that the provider itself reports: OpenRouter and Vercel a number, Perplexity an object, xAI ticks."""
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        return amount(cost.get("total_cost"))
+    found = amount(cost)
+    if found is None:
+        ticks = count(usage.get("cost_in_usd_ticks"))
+        found = ticks * _USD_PER_TICK if ticks else None  # Azure copies the field and always sends 0
+    return amount(usage.get("estimated_cost")) if found is None else found
+
+
+def read_units(usage: Object) -> dict[str, Decimal]:
+    """Billed things beside tokens: searches, seconds of audio, pages."""
+    tools = first_mapping(usage, "server_tool_use_details", "server_side_tool_usage_details", "server_tool_use")
+    sources = {
+        "web_searches": _first_of(
+            first_count(tools, "web_search_requests", "web_search_calls"), count(usage.get("num_search_queries"))
+        ),
+        "file_searches": first_count(tools, "file_search_calls", "document_search_calls"),
+        "code_sessions": count(tools.get("code_interpreter_calls")),
+        "audio_seconds": _first_of(amount(usage.get("seconds")), amount(usage.get("prompt_audio_seconds"))),
+    }
+    return {name: Decimal(value) for name, value in sources.items() if value}
+
+
+def read_service_tier(event: Object, usage: Object) -> str | None:
+    """The tier that served the call; Mistral puts it into the usage object."""
+    return text(event.get("service_tier")) or text(usage.get("service_tier"))
+
+
+def _cache_read(usage: Object, inputs: Object) -> int | None:
+    found = count(inputs.get("cached_tokens"))
+    if found is not None:
+        return found
+    return first_count(usage, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens")
+
+
+def _with_hidden(
+    usage: Object, input_tokens: int | None, output_tokens: int | None, reasoning: int | None, audio: int | None
+) -> tuple[int | None, int | None, int | None]:
+    """Tokens that the total has and the parts leave out, put where they are billed."""
+    total_tokens = count(usage.get("total_tokens"))
+    if input_tokens is None or output_tokens is None or total_tokens is None:
+        return input_tokens, output_tokens, reasoning
+    hidden = total_tokens - input_tokens - output_tokens
+    if hidden <= 0:
+        return input_tokens, output_tokens, reasoning
+    if hidden == reasoning:
+        return input_tokens, output_tokens + hidden, reasoning
+    if hidden == audio or amount(usage.get("prompt_audio_seconds")):
+        return input_tokens + hidden, output_tokens, reasoning
+    return input_tokens, output_tokens + hidden, (reasoning or 0) + hidden
+
+
+def _first_of(*values: _Number | None) -> _Number | None:
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,323 @@
+"""The meter: reads a copy of one answer as it passes and says what the provider used.
+
+Rules of this file: nothing raises out of here (a fault goes blind and says so in the reading); memory is constant for
+streams and bounded for single bodies; no event is parsed that cannot matter. Decoding is chosen by content-encoding, framing by
+content type and first bytes, the dialect by what is in the events.
+
+The quick way, taken by nearly every chunk of a stream: the chunk ends where an event ends, no event is half read, and none
+of the dialect's needles is in it; then its length is counted and that is all. A needle that is split between chunks is not
+missed, because a chunk that ends inside an event is never taken quickly, nor the one after it.
+
+Not here: what events mean (dialects/), what is estimated (output_estimate.py), what was asked (request_facts.py), the
+composition of the reading (readings.py).
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Sequence
+
+from proxy.usage import readings
+from proxy.usage.decoding import ContentDecoder
+from proxy.usage.dialects import Dialect
+from proxy.usage.dialects.bedrock import METRICS, read_headers, read_metrics
+from proxy.usage.dialects.failures import MAX_ERROR_CHARACTERS, error_text, failed_body_text
+from proxy.usage.dialects.fields import parse
+from proxy.usage.dialects.findings import Findings
+from proxy.usage.dialects.registry import choose
+from proxy.usage.framing import Event, Framing
+from proxy.usage.framing.aws_eventstream import AwsEventStreamFraming, starts_like_frame
+from proxy.usage.framing.json_array import JsonArrayFraming
+from proxy.usage.framing.json_document import JsonDocumentFraming
+from proxy.usage.framing.json_lines import JsonLinesFraming
+from proxy.usage.framing.sse import SseFraming
+from proxy.usage.output_estimate import SAMPLE_EVERY_BYTES, OutputEstimate
+from proxy.usage.request_facts import RequestFacts
+from proxy.usage.tokens import Reading
+
+PARSED_FIRST = 6
+"""Events at the beginning that are always parsed: they tell the dialect, the model, and how large the text in an event is."""
+PARSED_AT_MOST = 16
+"""After so many events without a model's name there will be none (Cohere)."""
+_BLANK = b" \t\r\n"
+_SSE_ENDS = (b"\n\n", b"\r\n\r\n")
+_LINE_TYPES = ("ndjson", "jsonl", "stream+json", "json-seq")
+_MEDIA_TYPES = ("audio/", "image/", "video/", "application/pdf", "application/zip")
+
+
+class Meter:
+    """One per answer. feed() every chunk, then finish(); `has_usage`, `has_ended` and reading() may be asked at any moment."""
+
+    __slots__ = (
+        "_boundary",
+        "_content_type",
+        "_decoder",
+        "_dialect",
+        "_estimate",
+        "_event_count",
+        "_facts",
+        "_final",
+        "_found",
+        "_framing",
+        "_head",
+        "_header_usage",
+        "_is_identity",
+        "_is_locked",
+        "_is_opaque",
+        "_is_quick",
+        "_is_stream",
+        "_is_wrapped",
+        "_needles",
+        "_offset",
+        "_parsed_to",
+        "_raw_bytes",
+        "_sample_at",
+        "_status",
+        "blind_reason",
+        "error_type",
+        "has_ended",
+        "has_usage",
+    )
+
+    def __init__(self, facts: RequestFacts, status: int, headers: Sequence[tuple[bytes, bytes]], is_stream: bool) -> None:
+        named = {name.lower(): value for name, value in headers}
+        self.has_ended = False
+        """The dialect's terminal event was seen: nothing billable can follow."""
+        self.has_usage = False
+        """The final usage is known: an upstream that is only being drained may be cut now."""
+        self.blind_reason: str | None = None
+        self.error_type = named[b"x-amzn-errortype"].decode("latin-1").partition(":")[0] if b"x-amzn-errortype" in named else None
+        self._facts, self._status, self._is_stream = facts, status, is_stream
+        self._content_type = named.get(b"content-type", b"").decode("latin-1").lower()
+        self._decoder = ContentDecoder(named.get(b"content-encoding", b"").decode("latin-1"))
+        self._is_identity = self._decoder.is_identity
+        self._header_usage = read_headers(named) if status < 300 and b"x-amzn-bedrock-input-token-count" in named else None
+        self._is_opaque = self._content_type.startswith(_MEDIA_TYPES)
+        self._found = Findings()
+        self._framing: Framing | None = None
+        self._dialect: Dialect | None = None
+        self._estimate = OutputEstimate()
+        self._final: Reading | None = None
+        self._head = b""
+        self._boundary: bytes | tuple[bytes, ...] = ()
+        self._needles: tuple[bytes, ...] = ()
+        self._is_quick = self._is_locked = self._is_wrapped = False
+        self._event_count = self._offset = self._parsed_to = self._raw_bytes = 0
+        self._sample_at = SAMPLE_EVERY_BYTES
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a chunk of the body, still encoded, transfer framing removed."""
+        if self._is_quick and chunk.endswith(self._boundary):
+            offset = self._offset + len(chunk)
+            if offset < self._sample_at:
+                for needle in self._needles:
+                    if needle in chunk:
+                        break
+                else:
+                    self._offset = offset
+                    return
+        self._feed_slowly(chunk)
+
+    def reading(self) -> Reading:
+        """What is known now; estimates come with finish() only."""
+        if self._final is not None:
+            return self._final
+        return readings.compose(self._facts, self._status, self._found, self._api(), self._header_usage, self.blind_reason)
+
+    def finish(self, is_complete: bool, expected_input_tokens: int) -> Reading:
+        """The body has ended. Called again, it gives the same reading.
+
+        Args:
+            is_complete: the answer came whole; False where either side broke off.
+            expected_input_tokens: what the limits expect the input to be, for an answer that never says.
+        """
+        if self._final is not None:
+            return self._final
+        try:
+            self._flush()
+        except Exception as error:  # noqa: BLE001 - the promise that metering cannot break a call
+            self._go_blind(f"the meter failed: {error!r}")
+        ended = readings.Ending(
+            is_complete=is_complete,
+            expected_input_tokens=expected_input_tokens,
+            output_tokens=self._estimated_output(),
+            has_text=self._estimate.has_text,
+        )
+        self._final = readings.compose(
+            self._facts, self._status, self._found, self._api(), self._header_usage, self.blind_reason, ended
+        )
+        self._is_quick, self._framing = False, None
+        return self._final
+
+    def _feed_slowly(self, chunk: bytes) -> None:
+        self._raw_bytes += len(chunk)
+        if self._final is not None or self._is_opaque or not chunk:
+            return
+        try:
+            if self._is_identity:
+                self._take(chunk)
+            else:
+                for piece in self._decoder.decode(chunk):
+                    self._take(piece)
+                if self._decoder.blind_reason:
+                    self._go_blind(self._decoder.blind_reason)
+        except Exception as error:  # noqa: BLE001 - the promise that metering cannot break a call
+            self._go_blind(f"the meter failed: {error!r}")
+
+    def _take(self, piece: bytes) -> None:
+        framing = self._framing
+        if framing is None:
+            piece = self._sniff(piece)
+            framing = self._framing
+            if framing is None:
+                return
+        block = framing.take(piece)
+        if block:
+            self._read_block(framing, block)
+        if framing.broken_reason:
+            self._go_blind(framing.broken_reason)
+        else:
+            self._is_quick = self._is_locked and self._is_identity and bool(self._boundary) and not framing.has_pending
+
+    def _sniff(self, piece: bytes) -> bytes:
+        """Choose the framing by content type and first bytes; what is to be fed to it, or nothing as long as all is blank."""
+        head = self._head + piece
+        is_frame = "vnd.amazon.eventstream" in self._content_type or starts_like_frame(head)
+        if is_frame is None:
+            self._head = head
+            return b""
+        if is_frame:
+            self._framing, self._found.is_stream, self._is_wrapped = AwsEventStreamFraming(), True, True
+            return head
+        body = head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+        if not body or head in (b"\xef", b"\xef\xbb"):
+            self._head = head if len(head) <= 3 and head.startswith(b"\xef") else b""
+            return b""
+        first = body[:1]
+        is_events = "event-stream" in self._content_type or (first in b"deir:" and self._status < 400)
+        if first == b"{" and any(kind in self._content_type for kind in _LINE_TYPES):
+            self._framing, self._boundary = JsonLinesFraming(), b"\n"
+        elif first == b"[" and (self._facts.is_stream or self._is_stream):
+            self._framing = JsonArrayFraming()
+        elif first in b'{["' or not is_events:
+            self._framing = JsonDocumentFraming()
+        else:
+            self._framing, self._boundary = SseFraming(), _SSE_ENDS
+        self._found.is_stream = not isinstance(self._framing, JsonDocumentFraming)
+        return body
+
+    def _read_block(self, framing: Framing, block: bytes) -> None:
+        start, end = self._offset, self._offset + len(block)
+        self._offset = end
+        if (
+            self._is_locked
+            and end < self._sample_at
+            and not self._is_wrapped
+            and not any(needle in block for needle in self._needles)
+        ):
+            return
+        if isinstance(framing, JsonDocumentFraming) and framing.is_lines:
+            self._found.is_stream = True
+        previous = start
+        for event in framing.split(block):
+            self._read_event(event, previous, start + event.end)
+            previous = start + event.end
+
+    def _read_event(self, event: Event, start: int, end: int) -> None:
+        payload = event.payload
+        if event.is_exception:
+            message = failed_body_text(parse(payload), event.name.decode("latin-1"))
+            self._found.error = message or payload[:MAX_ERROR_CHARACTERS].decode("utf-8", "replace")
+            return
+        if event.name == b"chunk" and isinstance(self._framing, AwsEventStreamFraming):
+            payload = _inside(payload)
+        is_sample = self._is_locked and end > self._sample_at
+        if self._is_locked and not is_sample and not any(needle in payload for needle in self._needles):
+            return
+        content = parse(payload)
+        if isinstance(content, dict):
+            self._read_object(event.name.decode("latin-1"), content)
+            if is_sample:
+                self._estimate.add_sample(content, end - start)
+                self._sample_at = end + SAMPLE_EVERY_BYTES
+            elif not self._is_locked:
+                self._estimate.add_parsed(content, end - start)
+                self._parsed_to = end
+                self._lock()
+        elif isinstance(content, list) and isinstance(self._framing, JsonDocumentFraming):
+            self._found.error = error_text(content) or self._found.error
+            for item in content:
+                if isinstance(item, dict):
+                    self._read_object("", item)
+        elif payload.strip() == b"[DONE]":
+            self._found.has_ended = self.has_ended = True
+            self.has_usage = self._found.usage is not None
+        elif self._status >= 400:
+            self._found.error = payload[:MAX_ERROR_CHARACTERS].decode("utf-8", "replace").strip() or None
+
+    def _read_object(self, name: str, content: dict[str, object]) -> None:
+        found = self._found
+        if self._status >= 400:
+            found.error = failed_body_text(content, self.error_type) or found.error
+            return
+        if self._dialect is None:
+            self._dialect = choose(name, content)
+        if self._dialect is None:
+            found.error = error_text(content) or found.error
+        else:
+            self._dialect.read(name, content, found)
+        if METRICS in content:
+            read_metrics(content, found)
+        self.has_ended = found.has_ended
+        self.has_usage = found.is_final or (found.has_ended and found.usage is not None)
+
+    def _lock(self) -> None:
+        """From here on only events with a needle are parsed, and samples."""
+        self._event_count += 1
+        if self._dialect is None or not self._dialect.needles or self._event_count < PARSED_FIRST:
+            return
+        if self._found.model or self._event_count >= PARSED_AT_MOST:
+            self._is_locked, self._needles = True, self._dialect.needles
+            self._sample_at = self._parsed_to + SAMPLE_EVERY_BYTES
+
+    def _flush(self) -> None:
+        framing = self._framing
+        if framing is None or self.blind_reason:
+            return
+        rest = framing.flush()
+        if rest:
+            self._read_block(framing, rest)
+        if framing.skipped_count and self._found.usage is None:
+            self._go_blind(f"{framing.skipped_count} event(s) could not be read: too large or damaged")
+        if isinstance(framing, JsonDocumentFraming) and not framing.is_lines and self._dialect is not None:
+            self._found.is_final = True
+
+    def _go_blind(self, reason: str) -> None:
+        self.blind_reason = self.blind_reason or reason[:200]
+        self._is_quick, self._is_opaque = False, True
+
+    def _api(self) -> str:
+        """The wire format: the bytes' own, but what Bedrock wraps keeps Bedrock's name."""
+        if self._facts.api.startswith("bedrock."):
+            return self._facts.api
+        return self._found.api or (self._dialect.api if self._dialect else "") or self._facts.api
+
+    def _estimated_output(self) -> int:
+        if self.blind_reason:
+            return max(self._estimate.output_tokens(0), readings.tokens_of_unread(self._raw_bytes))
+        if isinstance(self._framing, JsonDocumentFraming) and not self._framing.is_lines:
+            return readings.tokens_of_unread(self._framing.size_bytes)
+        return self._estimate.output_tokens(self._offset - self._parsed_to)
+
+
+def _inside(payload: bytes) -> bytes:
+    """The model's own JSON in a chunk of InvokeModelWithResponseStream: `{"bytes": "<base64>"}`."""
+    content = parse(payload)
+    encoded = content.get("bytes") if isinstance(content, dict) else None
+    if not isinstance(encoded, str):
+        return payload
+    try:
+        return b64decode(encoded)
+    except (Base64Error, ValueError):
+        return b""
