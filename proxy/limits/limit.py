@@ -1,11 +1,13 @@
 """Limits and what is asked of them: the words that the counters, the stores and the refusals share.
 
 Amounts are integers throughout: tokens, requests, slots, and nano-dollars for cost (1 USD = 10**9).
+Demand and Held are NamedTuples: several of each are made per request, at a third of a frozen dataclass's price.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 RESOURCES = ("tokens", "input_tokens", "output_tokens", "cost_usd", "requests", "concurrent_requests")
 WINDOWS = ("minute", "hour", "day", "month", "total")
@@ -32,9 +34,8 @@ class Limit:
     """`limits.yaml` or `override` (set through the API)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one request asks of one limit: 0 only looks (soft), else the amount to hold."""
+class Demand(NamedTuple):
+    """What one request asks of one limit: the amount to hold; 0 under `soft`, which only looks at what is settled."""
 
     limit: Limit
     amount: int
@@ -56,9 +57,8 @@ class Refusal:
     """`limit`, or `store_away` where the counters cannot be reached and the limit says `closed`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """One counter's part of a reservation."""
+class Held(NamedTuple):
+    """One counter's part of a reservation; amount 0 holds nothing and is still settled to."""
 
     counter: str
     resource: str

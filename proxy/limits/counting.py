@@ -1,0 +1,317 @@
+"""How counting goes: reserve, settle, release on plain counters. The semantics that every store must match.
+
+Rules of this file:
+- Settled and held are two numbers per counter and window. `strict` and `balanced` let a request in where
+  settled + held + wanted ≤ amount; `soft` where settled < amount, and holds nothing. A demand of 0 under strict or balanced
+  always fits: nothing is wanted, the counter is only settled to. Concurrency is tested in every mode.
+- All or nothing: a reservation takes all its holds or none. A counter that several limits share in one window is held once,
+  with the largest amount asked, and each limit tests its own.
+- A hold goes back to the window it was taken in, and the truth is counted there, however late.
+- Settling, releasing: the first one counts, the rest are no-ops. A hold past its deadline may be taken back (its owner is
+  dead); if the owner settles after all, the truth is counted, once; if it renews, the hold is taken again.
+- Concurrency is a set of leases: reservation ids with deadlines. What a counter shows as held is the number of its leases.
+
+Memory: one dict of ints per window, so that a million users are no million objects for the garbage collector; a window that
+has ended is dropped whole, its entries given back a few thousand per sweep. No clock, no I/O, no lock: callers are one event loop.
+Not here: what to hold and to settle (amounts.py), Redis (quota/redis_store.py with the same semantics in Lua).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from zoneinfo import ZoneInfo
+
+from proxy.limits.limit import Demand, Held, Limit, LimitStatus, Refusal, Reservation
+from proxy.limits.window import LEASES, Window, calendar_of
+
+SHORT_WAIT_SECONDS = 1.0
+"""Guess of the time until running calls give something back: for concurrency, and where only holds are in the way."""
+KEEP_ENDED_SECONDS = 120.0
+"""How long an ended window is still there to be settled to and read."""
+FREE_PER_SWEEP = 5_000
+"""Entries of dropped windows given back per sweep: about half a millisecond."""
+STRICT_KEYS = {resource: f"{resource}@strict" for resource in ("tokens", "input_tokens", "output_tokens", "cost_usd", "requests")}
+"""`actual` may name what strict limits count of a resource, where that is more than the plain figure (an estimate)."""
+SHARDS = 64
+"""A dict that grows is copied whole: at a million users and six windows that stood still for 440 ms, cut in 64 for 6."""
+SHARD_MASK = SHARDS - 1
+MODE_RANKS = {"soft": 0, "balanced": 1, "strict": 2}
+
+
+def fits(limit: Limit, settled: int, held: int, wanted: int) -> bool:
+    """Whether a limit has room for `wanted` more."""
+    if limit.window is None:
+        return held + wanted <= limit.amount
+    if limit.mode == "soft":
+        return settled < limit.amount
+    return wanted <= 0 or settled + held + wanted <= limit.amount
+
+
+def refuse(limit: Limit, settled: int, held: int, wanted: int, ends_at: float | None, now: float) -> Refusal:
+    """Why a limit without room refuses, and how long it is worth waiting (seconds; None where waiting does not help)."""
+    if limit.mode == "soft" and limit.window is not None:
+        can_ever_fit = limit.amount > 0
+        wait = None if ends_at is None else ends_at - now
+    else:
+        can_ever_fit = wanted <= limit.amount
+        wait = None if ends_at is None else ends_at - now
+        if limit.window is None or settled + wanted <= limit.amount:
+            wait = SHORT_WAIT_SECONDS if wait is None else min(wait, SHORT_WAIT_SECONDS)
+    return Refusal(limit, settled, held, wanted, wait if can_ever_fit else None, can_ever_fit)
+
+
+def longest_wait(refusals: Iterable[Refusal]) -> Refusal:
+    """The refusal to answer with: the one that lasts longest (the first of equals)."""
+    return max(refusals, key=lambda refusal: inf if refusal.retry_after_seconds is None else refusal.retry_after_seconds)
+
+
+def counted(held: Held, actual: Mapping[str, int]) -> int:
+    """What one counter is settled to: never negative; `requests` is 1 and all else 0 where `actual` does not say."""
+    resource = held.resource
+    amount = actual.get(resource)
+    if held.mode == "strict":
+        amount = actual.get(STRICT_KEYS.get(resource, resource), amount)
+    if amount is None:
+        return 1 if resource == "requests" else 0
+    return amount if amount > 0 else 0
+
+
+def merge_takes(takes: dict[tuple[str, str], Held], held: Held) -> None:
+    """Add a hold to those of one reservation: once per counter and window, the larger amount and the stricter mode."""
+    key = (held.counter, held.window_id)
+    earlier = takes.get(key)
+    if earlier is not None:
+        mode = max(earlier.mode, held.mode, key=MODE_RANKS.__getitem__)
+        held = earlier._replace(amount=max(earlier.amount, held.amount), mode=mode)
+    takes[key] = held
+
+
+class _Page:
+    """The counters of one window: two plain numbers each, absent where 0. `settled` is cut into SHARDS dicts by the key's hash."""
+
+    __slots__ = ("ends_at", "held", "id", "settled", "starts_at")
+
+    def __init__(self, window: Window) -> None:
+        self.id = window.id
+        self.starts_at = window.starts_at
+        self.ends_at = inf if window.ends_at is None else window.ends_at
+        self.settled: list[dict[str, int]] = [{} for _ in range(SHARDS)]
+        self.held: dict[str, int] = {}
+
+    def settled_of(self, counter: str) -> int:
+        """The settled part of a counter."""
+        return self.settled[hash(counter) & SHARD_MASK].get(counter, 0)
+
+    def settle(self, counter: str, amount: int) -> None:
+        """Add to the settled part."""
+        shard = self.settled[hash(counter) & SHARD_MASK]
+        shard[counter] = shard.get(counter, 0) + amount
+
+    def hold(self, counter: str, amount: int) -> None:
+        """Add to what is held (or take away, where negative); a counter that holds nothing takes no memory."""
+        total = self.held.get(counter, 0) + amount
+        if total > 0:
+            self.held[counter] = total
+        else:
+            self.held.pop(counter, None)
+
+
+class Counters:
+    """All counters of one process, and the reservations that hold some of them."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._pages: dict[str, _Page] = {}
+        self._current: dict[str | None, _Page] = {}
+        self._live: dict[str, Reservation] = {}
+        self._next_expiry_at = inf
+        self._to_free: list[dict[str, int]] = []
+        self.reclaimed = 0
+        """Holds taken back because their owner let the deadline pass."""
+        self.strict_overruns = 0
+        """Settlements above what a strict limit held: the upper bound was wrong. 0 is the promise."""
+        self.overrun_amounts: dict[str, int] = {}
+        """Per resource, what balanced holds were too small by in sum: the overshoot that estimates can cause."""
+
+    @property
+    def live_count(self) -> int:
+        """Reservations that are neither settled, released nor taken back."""
+        return len(self._live)
+
+    @property
+    def counter_count(self) -> int:
+        """Entries in memory, over all windows."""
+        return sum(sum(map(len, page.settled)) + len(page.held) for page in self._pages.values())
+
+    def use_zone(self, zone: ZoneInfo) -> None:
+        """Let days and months begin by another zone's clock from now on; counts of windows with the same id go on."""
+        if zone is not self._zone:
+            self._zone = zone
+            self._current.clear()
+
+    def reserve(self, hold_id: str, demands: Sequence[Demand], now: float, lease_seconds: float) -> Reservation | Refusal:
+        """Test all demands and take all holds, or none.
+
+        Args:
+            hold_id: unused among live reservations; made unique by a suffix where it is not.
+            now: Unix seconds; decides the windows.
+        """
+        takes: dict[tuple[str, str], Held] = {}
+        lacking: list[Refusal] = []
+        current = self._current
+        for limit, wanted in demands:
+            window = limit.window
+            page = current.get(window)
+            if page is None or not page.starts_at <= now < page.ends_at:
+                page = self._turn(window, now)
+            counter = limit.counter
+            mode = limit.mode
+            settled = page.settled[hash(counter) & SHARD_MASK].get(counter, 0)
+            if not fits(limit, settled, page.held.get(counter, 0), wanted):
+                ends_at = None if page.ends_at == inf else page.ends_at
+                lacking.append(refuse(limit, settled, page.held.get(counter, 0), wanted, ends_at, now))
+            elif not lacking:
+                amount = 0 if mode == "soft" and window is not None else wanted
+                held = Held(counter, limit.resource, window, page.id, amount, mode)
+                key = (counter, page.id)
+                if key in takes:
+                    merge_takes(takes, held)
+                else:
+                    takes[key] = held
+        if lacking:
+            if self._next_expiry_at <= now and self._take_back_expired(now):
+                return self.reserve(hold_id, demands, now, lease_seconds)
+            return longest_wait(lacking)
+        while hold_id in self._live:
+            hold_id += "+"
+        reservation = Reservation(hold_id, tuple(takes.values()), now + lease_seconds)
+        self._take(reservation)
+        return reservation
+
+    def settle(self, reservation: Reservation, actual: Mapping[str, int]) -> None:
+        """Replace the holds by the truth, in the windows they were taken in. Idempotent."""
+        if not self._let_go(reservation):
+            return
+        for held in reservation.held:
+            if held.window is None:
+                continue
+            used = counted(held, actual)
+            if not used:
+                continue
+            page = self._pages.get(held.window_id)
+            if page is not None:
+                page.settle(held.counter, used)
+            if used > held.amount and held.mode != "soft":
+                self._count_overrun(held, used)
+
+    def release(self, reservation: Reservation) -> None:
+        """Give everything back. Idempotent."""
+        self._let_go(reservation)
+
+    def renew(self, reservation: Reservation, now: float, lease_seconds: float) -> None:
+        """Move the deadline; a hold that was taken back meanwhile is taken again (its owner is alive after all)."""
+        if reservation.is_closed:
+            return
+        reservation.deadline_at = now + lease_seconds
+        if reservation.id not in self._live:
+            self._take(reservation)
+
+    def status(self, limits: Sequence[Limit], now: float) -> list[LimitStatus]:
+        """Settled and held of each limit in its window at `now`."""
+        if self._next_expiry_at <= now:
+            self._take_back_expired(now)
+        statuses = []
+        for limit in limits:
+            window = LEASE_WINDOW if limit.window is None else calendar_of(self._zone).window_at(limit.window, now)
+            page = self._pages.get(window.id)
+            used, held = (0, 0) if page is None else (page.settled_of(limit.counter), page.held.get(limit.counter, 0))
+            statuses.append(LimitStatus(limit, used, held, window.id, window.ends_at))
+        return statuses
+
+    def raise_to(self, counter: str, window: str, window_id: str, amount: int, now: float) -> None:
+        """Lift the settled part to `amount` where it is smaller; a window that is not the current one is left alone."""
+        page = self._page_named(window, window_id, now)
+        if page is not None and amount > page.settled_of(counter):
+            page.settle(counter, amount - page.settled_of(counter))
+
+    def add(self, counter: str, window: str, window_id: str, amount: int, now: float) -> None:
+        """Count usage that held nothing."""
+        page = self._page_named(window, window_id, now)
+        if page is not None and amount > 0:
+            page.settle(counter, amount)
+
+    def sweep(self, now: float) -> int:
+        """Take back holds past their deadline, drop windows that ended; how many holds were taken back."""
+        taken_back = self._take_back_expired(now) if self._next_expiry_at <= now else 0
+        for window_id in [page.id for page in self._pages.values() if page.ends_at + KEEP_ENDED_SECONDS <= now]:
+            page = self._pages.pop(window_id)
+            self._to_free += [*page.settled, page.held]
+        self._current = {window: page for window, page in self._current.items() if page.id in self._pages}
+        room = FREE_PER_SWEEP
+        while self._to_free and room > 0:
+            entries = self._to_free[-1]
+            for _ in range(min(room, len(entries))):
+                entries.popitem()
+                room -= 1
+            if not entries:
+                self._to_free.pop()
+        return taken_back
+
+    def _turn(self, window: str | None, now: float) -> _Page:
+        """The page of the window that holds `now`, made at its first use; it becomes the current one of its kind."""
+        found = LEASE_WINDOW if window is None else calendar_of(self._zone).window_at(window, now)
+        page = self._pages.get(found.id)
+        if page is None:
+            page = self._pages[found.id] = _Page(found)
+        self._current[window] = page
+        return page
+
+    def _page_named(self, window: str, window_id: str, now: float) -> _Page | None:
+        page = self._pages.get(window_id)
+        if page is None and calendar_of(self._zone).window_at(window, now).id == window_id:
+            page = self._turn(window, now)
+        return page
+
+    def _take(self, reservation: Reservation) -> None:
+        for held in reservation.held:
+            page = self._pages.get(held.window_id)
+            if held.amount and page is not None:
+                page.held[held.counter] = page.held.get(held.counter, 0) + held.amount
+        self._live[reservation.id] = reservation
+        if reservation.deadline_at < self._next_expiry_at:
+            self._next_expiry_at = reservation.deadline_at
+
+    def _let_go(self, reservation: Reservation) -> bool:
+        """Close a reservation and give back what it still holds; False where it was closed before."""
+        if reservation.is_closed:
+            return False
+        reservation.is_closed = True
+        if self._live.pop(reservation.id, None) is not None:
+            self._give_back(reservation)
+        return True
+
+    def _give_back(self, reservation: Reservation) -> None:
+        for held in reservation.held:
+            if held.amount:
+                page = self._pages.get(held.window_id)
+                if page is not None:
+                    page.hold(held.counter, -held.amount)
+
+    def _take_back_expired(self, now: float) -> int:
+        expired = [reservation for reservation in self._live.values() if reservation.deadline_at <= now]
+        for reservation in expired:
+            del self._live[reservation.id]
+            self._give_back(reservation)
+        self._next_expiry_at = min((reservation.deadline_at for reservation in self._live.values()), default=inf)
+        self.reclaimed += len(expired)
+        return len(expired)
+
+    def _count_overrun(self, held: Held, used: int) -> None:
+        if held.mode == "strict":
+            self.strict_overruns += 1
+        else:
+            self.overrun_amounts[held.resource] = self.overrun_amounts.get(held.resource, 0) + used - held.amount
+
+
+LEASE_WINDOW = Window(LEASES, -inf, None)
