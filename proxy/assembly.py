@@ -6,9 +6,8 @@ The only room that knows which store is used. Everything else is handed what it 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +15,19 @@ from pathlib import Path
 
 import aiohttp
 import structlog
+from aiohttp import web
 
+import proxy
 from proxy.config.build import build_rules
-from proxy.config.watch import SnapshotReader
-from proxy.errors import ConfigError
+from proxy.config.mistakes import Mistake
+from proxy.config.watch import LiveConfig, SnapshotReader
+from proxy.control.app import build_app
+from proxy.control.auth import admin_digests, ensure_admin_key
+from proxy.control.context import Context
+from proxy.control.overlay import OverlayKeeper
+from proxy.control.seeding import add_seeding
+from proxy.control.workers import WorkersLink
+from proxy.errors import ConfigError, LedgerError
 from proxy.ledger.ledger import Ledger
 from proxy.limits.estimate import Estimator
 from proxy.quota.memory_store import MemoryQuotaStore
@@ -28,11 +36,14 @@ from proxy.relay.clock import Clock
 from proxy.relay.inspect import Inspector
 from proxy.relay.state import RelayState
 from proxy.relay.worker import Worker
-from proxy.rules import Rules
+from proxy.spool.drain import Drain
 from proxy.spool.writer import SpoolWriter
 from proxy.supervisor import ChildLink, ignore_terminal_signals
+from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
+STOP_DRAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +125,11 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
         max_bytes=settings.spool_max_bytes, on_full=settings.on_spool_full,
     )  # fmt: skip
     link = ChildLink(plan.link_fd)
-    state: RelayState | None = None
-
-    def zone() -> object:
-        return (state.rules if state is not None else rules).timezone
-
-    quota: QuotaStore = MemoryQuotaStore(zone)  # type: ignore[arg-type]
+    states: list[RelayState] = []
+    quota: QuotaStore = MemoryQuotaStore(lambda: (states[0].rules if states else rules).timezone)
     await quota.start()
     state = RelayState(rules, quota, spool, Estimator(), Clock(), str(where.control_socket))
+    states.append(state)
     worker = Worker(state, socket.socket(fileno=plan.listen_fd), snapshots, lambda: build_rules(snapshots.read(), environ))
     inspector = Inspector(state, plan.number, where.worker_socket(plan.number), "memory")
     await inspector.start()
@@ -154,6 +162,108 @@ async def ask_for_seed(control_socket: Path, patience_seconds: float = 20.0) -> 
             await asyncio.sleep(0.2)
 
 
+async def run_control(config: Path | None, host: str, control_port: int | None, link_fd: int | None, environ: Mapping[str, str]) -> None:
+    """The control process: spool → ledger, configuration → workers, API, dashboard and metrics."""
+    ignore_terminal_signals()
+    where = places(environ)
+    snapshots = SnapshotReader(where.snapshot)
+    config_live = LiveConfig(config, environ, where.snapshot, snapshots.read().get("overlay") or {})
+    ledger = open_ledger(environ, where)
+    rules = build_rules(snapshots.read(), environ)
+    metrics = Metrics(proxy.__version__, has_user_label=rules.settings.metrics_user_label)
+    tasks = Tasks(metrics.task_failed)
+    context = Context(ledger, rules, WorkersLink(where.run), metrics, time.time, proxy.__version__)
+    drain = Drain(where.spool, ledger.append, [metrics.observe, context.feed.publish])
+
+    def take_rules() -> None:
+        context.rules = build_rules(snapshots.read(), environ)
+        metrics.reloaded(config_live.version, time.time())
+
+    async def publish(overlay: dict[str, object]) -> None:
+        config_live.set_overlay(overlay)
+        take_rules()
+
+    def told(mistakes: tuple[Mistake, ...]) -> None:
+        for mistake in mistakes:
+            log.error("configuration_refused", mistake=str(mistake), consequence="the last good configuration stays in force")
+        if mistakes:
+            metrics.refused()
+        else:
+            take_rules()
+            log.info("configuration_accepted", version=config_live.version)
+
+    keeper = OverlayKeeper(ledger, publish, time.time)
+    context.refresh = keeper.refresh
+    context.config_mistakes = lambda: [str(mistake) for mistake in config_live.mistakes]
+    app = build_app(context)
+    add_seeding(app, drain.drain_now)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+
+    async def begin() -> None:
+        """What needs the ledger, as soon as it can be reached; calls and the API's other parts do not wait for it."""
+        await until_open(ledger)
+        fresh = await ensure_admin_key(ledger, environ)
+        if fresh is not None:
+            announce_admin_key(fresh)
+        context.admin_key_sha256 = await admin_digests(ledger, environ)
+        await keeper.poll()
+        tasks.start(keeper.run(), name="overlay")
+        tasks.start(drain.run(), name="drain")
+
+    beginning = tasks.start(begin(), name="begin")
+    await asyncio.wait({beginning}, timeout=10.0)
+    where.control_socket.unlink(missing_ok=True)
+    await web.UnixSite(runner, str(where.control_socket)).start()
+    where.control_socket.chmod(0o600)
+    if control_port is not None:
+        await web.TCPSite(runner, host, control_port).start()
+    tasks.start(config_live.watch(told), name="config")
+    tasks.start(keep_drain_stats(context, drain), name="drain-stats")
+    link = ChildLink(link_fd)
+    link.ready()
+    await link.stopping.wait()
+
+    await runner.cleanup()
+    drain.stop()
+    try:
+        await asyncio.wait_for(drain.drain_now(), STOP_DRAIN_SECONDS)
+    except (TimeoutError, LedgerError) as failure:
+        log.error("spool_not_drained", error=str(failure) or "out of time", consequence="the records stay in the spool; the next start moves them")
+    await tasks.close()
+    await ledger.close()
+
+
+async def until_open(ledger: Ledger) -> None:
+    """Open the ledger, however long it takes to come."""
+    wait = 0.2
+    while True:
+        try:
+            await ledger.start()
+            return
+        except LedgerError as failure:
+            log.error("ledger_away", error=str(failure), consequence="records wait in the spool", retry_in_seconds=wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 5.0)
+
+
+async def keep_drain_stats(context: Context, drain: Drain) -> None:
+    """Numbers of the backlog for the metrics, once a second: counting them reads the directory."""
+    while True:
+        stats = await drain.stats()
+        context.drain_stats = lambda stats=stats: {  # type: ignore[misc]
+            "records": stats.backlog_records, "bytes": stats.backlog_bytes, "age_seconds": stats.backlog_age_seconds, "poisoned": stats.poisoned,
+            "ledger_away": stats.is_ledger_away, "commit_seconds": stats.commit_seconds,
+        }  # fmt: skip
+        await asyncio.sleep(1.0)
+
+
+def announce_admin_key(key: str) -> None:
+    """Show the admin key that was made at the first start: to the terminal, not to the log."""
+    sys.stderr.write(f"\n  Admin key, shown this once:  {key}\n  Keep it; set WEIGHBRIDGE_ADMIN_KEY to use one of your own.\n\n")
+    sys.stderr.flush()
+
+
 def raise_file_limit() -> None:
     """As many open files as the system allows: each call needs two."""
     import resource
@@ -164,6 +274,3 @@ def raise_file_limit() -> None:
     except (ValueError, OSError):
         log.warning("file_limit_not_raised", limit=hard)
 
-
-__all__ = ["Places", "WorkerPlan", "open_ledger", "places", "quota_kind", "raise_file_limit", "run_worker"]
-_ = (os, signal, Rules)

@@ -333,6 +333,16 @@ class ClientConnection(asyncio.Protocol, Watched):
         if self.transport is not None and not self.is_gone:
             self.transport.abort()
 
+    def detach(self) -> asyncio.Transport:
+        """Hand the transport over (a tunnel); this object forgets it."""
+        assert self.transport is not None
+        transport, self.transport = self.transport, None
+        self.is_gone = True
+        self.deadline = NEVER
+        self.state.clients.discard(self)
+        self.state.clock.watched.discard(self)
+        return transport
+
     def abort_after_writing(self) -> None:
         """A cut answer: what was received goes out, then the connection ends without a proper end of body."""
         if self.transport is not None and not self.is_gone:

@@ -173,7 +173,8 @@ class Exchange:
             break
         self.keep_alive = answer.keep_alive
         if answer.upgraded is not None:
-            self.has_tunnel = open_tunnel(self.state, self.client, connection, answer.upgraded, weighing, self.early_client_bytes)
+            self.has_tunnel = True
+            open_tunnel(self.state, self.client, connection, answer.upgraded, weighing, self.early_client_bytes)
 
     def _send(self, connection: UpstreamConnection, answer: Answer, pool: Pool, provider: Provider, facts: RequestFacts, is_swapped: bool, is_upgrade: bool) -> None:
         request = self.request
