@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,36 @@ import pytest
 
 from proxy.quota.memory_store import MemoryQuotaStore
 from tests.quota_house import NOON, QuotaHouse
+from tests.servers import PostgresServer, RedisCluster, RedisServer, postgres_server, redis_cluster, redis_server, valkey_server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A real Redis for the whole run. What a test leaves in it is the next one's: flush first, or use keys of your own."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[RedisServer]:
+    """A real Valkey for the whole run."""
+    with valkey_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[RedisCluster]:
+    """A Redis Cluster of three for the whole run."""
+    with redis_cluster() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL for the whole run; make a database of your own with `postgres.run("createdb", name)`."""
+    with postgres_server() as server:
+        yield server
+
 
 QuotaAdapter = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[QuotaHouse]]
 
