@@ -19,7 +19,7 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy.limits.limit import RESOURCES
 from proxy.records import UsageRecord
-from proxy.telemetry.worker_gauges import WorkerGauges
+from proxy.telemetry.worker_gauges import DrainGauges, WorkerGauges
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, of use to nobody here
 
@@ -72,7 +72,9 @@ class Metrics:
         self._make_call_metrics()
         self._make_house_metrics()
         self.workers = WorkerGauges()
+        self.drain = DrainGauges()
         self.registry.register(self.workers)
+        self.registry.register(self.drain)
         build = self._gauge("weighbridge_build_info", "Always 1; the version runs here.", ("version", "python"))
         build.labels(version, platform.python_version()).set(1)
 
@@ -139,16 +141,6 @@ class Metrics:
         self.ledger_failures = self._counter(
             "weighbridge_ledger_commit_failures_total", "Batches that the ledger did not take (they are tried again)."
         )
-        self.spool_backlog_records = self._gauge(
-            "weighbridge_spool_backlog_records", "Records on disk that are not in the ledger yet."
-        )
-        self.spool_backlog_bytes = self._gauge("weighbridge_spool_backlog_bytes", "Bytes on disk that are not in the ledger yet.")
-        self.spool_backlog_age = self._gauge(
-            "weighbridge_spool_backlog_age_seconds", "Age of the oldest record that is not in the ledger yet."
-        )
-        self.spool_poisoned = self._counter(
-            "weighbridge_spool_poisoned_total", "Spooled lines that could not be read and were put aside."
-        )
         self.reloads = self._counter(
             "weighbridge_config_reloads_total", "Configurations seen, by whether they were accepted.", ("result",)
         )
@@ -185,7 +177,7 @@ class Metrics:
                 self._overhead.labels(provider).observe(record.overhead_ms / 1000)
 
     def _observe_usage(self, record: UsageRecord, provider: str, api: str) -> None:
-        if record.usage_details and record.usage_details.get("is_usage_missing"):
+        if record.usage_details and record.usage_details.get("usage_missing"):
             self._usage_missing.labels(provider, api).inc()
         if record.usage_source == "estimated":
             self._estimated.labels(provider, api).inc()
@@ -210,12 +202,6 @@ class Metrics:
         self.commit_seconds.observe(seconds)
         self.ledger_rows.inc(new_count)
         self.ledger_duplicates.inc(row_count - new_count)
-
-    def backlog(self, record_count: int, byte_count: int, age_seconds: float) -> None:
-        """What waits in the spool now."""
-        self.spool_backlog_records.set(record_count)
-        self.spool_backlog_bytes.set(byte_count)
-        self.spool_backlog_age.set(age_seconds)
 
     def reloaded(self, version: str, at: float) -> None:
         """A configuration was accepted and is in force."""

@@ -1,4 +1,4 @@
-"""Gauges that only the workers know, merged into one registry at scrape time.
+"""Figures that only the workers and the drain know, put into one registry at scrape time.
 
 The control process asks each worker over its unix socket (`proxy/control/workers.py`) and puts the answers here; a worker
 that does not answer is simply not in the series, and `weighbridge_workers` says how many do.
@@ -85,6 +85,41 @@ class WorkerGauges:
             if isinstance(values, Mapping):
                 for name, value in list(values.items())[:MAX_OWN]:
                     _add(families, family, f"weighbridge_worker_{name}", "Reported by the worker.", {"worker": worker}, value)
+
+
+_DRAIN_GAUGES = {
+    "backlog_records": ("weighbridge_spool_backlog_records", "Records on disk that are not in the ledger yet (estimated)."),
+    "backlog_bytes": ("weighbridge_spool_backlog_bytes", "Bytes on disk that are not in the ledger yet."),
+    "backlog_age_seconds": ("weighbridge_spool_backlog_age_seconds", "Age of the oldest record that is not in the ledger yet."),
+    "is_ledger_away": ("weighbridge_ledger_away", "1 while the ledger does not take records."),
+}
+_DRAIN_COUNTERS = {
+    "poisoned": ("weighbridge_spool_poisoned", "Spooled lines that could not be read or stored and were put aside."),
+    "torn": ("weighbridge_spool_torn", "Last lines of killed writers that were not whole."),
+    "observer_errors": ("weighbridge_observer_errors", "Faults of metrics, alerts or the live feed on records."),
+}
+
+
+class DrainGauges:
+    """What the drain says of the spool, as metrics; a registry's collector."""
+
+    def __init__(self) -> None:
+        self._stats: Mapping[str, object] = {}
+
+    def update(self, stats: Mapping[str, object]) -> None:
+        """The drain's figures by name (`spool.drain.DrainStats`)."""
+        self._stats = stats
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> list[Metric]:
+        families: dict[str, Metric] = {}
+        for field, (name, text) in _DRAIN_GAUGES.items():
+            _add(families, GaugeMetricFamily, name, text, {}, self._stats.get(field))
+        for field, (name, text) in _DRAIN_COUNTERS.items():
+            _add(families, CounterMetricFamily, name, text, {}, self._stats.get(field))
+        return list(families.values())
 
 
 def _add(

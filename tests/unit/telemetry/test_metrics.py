@@ -51,7 +51,7 @@ def test_a_record_is_counted_by_provider_model_and_kind() -> None:
 def test_what_is_wrong_with_a_call_is_counted() -> None:
     metrics = Metrics("1")
     metrics.observe(
-        [make_record(cost_usd=None), make_record(usage_source="estimated"), make_record(usage_details={"is_usage_missing": True})]
+        [make_record(cost_usd=None), make_record(usage_source="estimated"), make_record(usage_details={"usage_missing": True})]
     )
     metrics.observe([make_record(outcome="denied", status=429, total_tokens=None, cost_usd=None, limit="users.a.b.tokens.per_day")])
     assert value(metrics, "weighbridge_unpriced_total", provider="openai", model="gpt-4o-2024-08-06") == 1
@@ -161,3 +161,13 @@ def test_worker_answers_with_odd_shapes_are_passed_over() -> None:
     assert value(metrics, "weighbridge_spool_lost_total", worker="1") == 4
     assert value(metrics, "weighbridge_in_flight_requests", worker="1") is None
     assert value(metrics, "weighbridge_workers") == 1
+
+
+def test_the_drains_figures_are_metrics() -> None:
+    metrics = Metrics("1")
+    metrics.drain.update(
+        {"backlog_records": 12, "backlog_bytes": 3400, "backlog_age_seconds": 1.5, "is_ledger_away": True, "poisoned": 2}
+    )
+    assert value(metrics, "weighbridge_spool_backlog_records") == 12
+    assert value(metrics, "weighbridge_ledger_away") == 1
+    assert value(metrics, "weighbridge_spool_poisoned_total") == 2

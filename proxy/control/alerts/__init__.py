@@ -1,0 +1,1 @@
+"""Alerts: what is worth telling somebody, once, and how it reaches them."""

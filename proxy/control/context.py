@@ -1,0 +1,82 @@
+"""What the resources work on, handed to each through the application; the only state that they share.
+
+`rules` is swapped whole by the overlay keeper; a request reads it once and keeps what it read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+
+from aiohttp import web
+
+from proxy.control.feed import LiveFeed
+from proxy.control.journal import ControlLedger
+from proxy.control.workers import WorkersLink
+from proxy.errors import LedgerError
+from proxy.records import UsageRecord
+from proxy.rules import Rules
+from proxy.telemetry.metrics import Metrics
+
+
+async def _nothing_to_refresh() -> None:
+    """Where no overlay keeper runs (tests of single resources)."""
+
+
+@dataclass
+class Context:
+    """The house as the API sees it."""
+
+    ledger: ControlLedger
+    rules: Rules
+    workers: WorkersLink
+    metrics: Metrics
+    clock: Callable[[], float]
+    """Unix seconds."""
+    version: str = "0"
+    feed: LiveFeed = field(default_factory=LiveFeed)
+    admin_key_sha256: tuple[str, ...] = ()
+    """Digests of the keys that may do everything."""
+    refresh: Callable[[], Awaitable[None]] = _nothing_to_refresh
+    """Brings keys, overrides and stops from the ledger into force at once (`overlay.OverlayKeeper.refresh`)."""
+    drain_stats: Callable[[], Mapping[str, object]] = dict
+    """The drain's own figures (`spool.drain.DrainStats` as a mapping)."""
+    config_mistakes: Callable[[], list[str]] = list
+    """Why the files on disk are not in force; empty where they are."""
+
+    listeners: list[Callable[[Sequence[UsageRecord]], None]] = field(default_factory=list)
+    """Who else wants new records (alerts); called in turn, must not raise, must not wait."""
+
+    async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
+        """`Ledger.append`, with its time and failures counted; what the drain is given.
+
+        Raises:
+            LedgerError: as the ledger.
+        """
+        began = monotonic()
+        try:
+            new = await self.ledger.append(records)
+        except LedgerError:
+            self.metrics.ledger_failures.inc()
+            raise
+        self.metrics.committed(len(records), len(new), monotonic() - began)
+        return new
+
+    def announce(self, records: Sequence[UsageRecord]) -> None:
+        """Records that are new in the ledger: count them, show them to viewers, tell the listeners."""
+        self.metrics.observe(records)
+        self.feed.publish(records)
+        for listener in self.listeners:
+            listener(records)
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.clock(), UTC)
+
+
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
+
+
+def context_of(request: web.Request) -> Context:
+    return request.app[CONTEXT]

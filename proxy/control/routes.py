@@ -1,0 +1,66 @@
+"""What a resource declares: its paths, who may call them, what they take and give. `app.py` serves it, `openapi.py` shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from proxy.control.parameters import Parameter
+from proxy.control.replies import ApiError
+
+PREFIX = "/api/v1"
+Call = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Body(BaseModel):
+    """A request body: closed, and strict about types, so that a typing mistake is said and not guessed around."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of the API."""
+
+    method: str
+    path: str
+    """Below /api/v1, e.g. `/users/{id}`."""
+    call: Call
+    role: str
+    """public, user (sees only their own) or admin."""
+    summary: str
+    answer: str
+    """Name of the answer's schema in `schemas.py`; `csv+jsonl` and `events` for streams."""
+    parameters: Sequence[Parameter] = ()
+    body: type[BaseModel] | None = None
+    is_body_optional: bool = False
+    success: int = 200
+    also: tuple[int, ...] = ()
+    """Further status codes that this operation may answer with, beside 400, 401, 403, 500 and 503."""
+
+
+SomeBody = TypeVar("SomeBody", bound=BaseModel)
+
+
+async def read_body(request: web.Request, shape: type[SomeBody], *, is_optional: bool = False) -> SomeBody:
+    """The request's JSON body in the given shape.
+
+    Raises:
+        ApiError: not JSON, or not of that shape; says which field and why.
+    """
+    raw = await request.read()
+    if not raw and is_optional:
+        raw = b"{}"
+    try:
+        return shape.model_validate_json(raw)
+    except ValidationError as mistakes:
+        raise ApiError(400, "bad_body", "; ".join(_mistake(one) for one in mistakes.errors()[:10])) from None
+
+
+def _mistake(mistake: Any) -> str:
+    where = ".".join(str(part) for part in mistake["loc"]) or "body"
+    return f"{where}: {mistake['msg']}"[:300]

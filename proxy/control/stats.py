@@ -1,0 +1,87 @@
+"""GET stats: what the dashboard's first screen shows, in one call."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from proxy.control.alerts.alert import JOURNAL
+from proxy.control.auth import identity_of
+from proxy.control.context import Context, context_of
+from proxy.control.figures import averages, totals
+from proxy.control.filters import FILTERS, read_request
+from proxy.control.limits import fullest
+from proxy.control.periods import FROM, TIMEZONE, TO, Period, RangeParameter
+from proxy.control.replies import json_reply
+from proxy.control.routes import Route
+from proxy.control.usage_summary import grouped, previous_totals, total_of
+from proxy.control.usage_timeseries import points_of
+from proxy.records import as_dict
+
+TOP = 10
+_HOURLY_UP_TO_SECONDS = 3 * 86_400
+_RANGE = RangeParameter("range", "The stretch of time, back from now or a calendar period.", "30d")
+_KNOWN = (_RANGE, FROM, TO, TIMEZONE, *FILTERS)
+
+
+async def show_stats(request: web.Request) -> web.Response:
+    context, identity = context_of(request), identity_of(request)
+    _, period, which = read_request(request, _KNOWN)
+    interval = _interval(context, period)
+    whole = await total_of(context, which)
+    names = ("provider", "model", "team", "operation", *(("user",) if identity.is_admin else ()))
+    tables = await asyncio.gather(*(grouped(context, which, (name,), TOP, whole) for name in names))
+    previous, points, recent, alerts = await asyncio.gather(
+        previous_totals(context, which, period),
+        points_of(context, which, interval, period),
+        context.ledger.records(which, TOP, None),
+        _open_alerts(context, identity.user),
+    )
+    users = [str(row["user"]) for row in tables[-1] if row["user"]] if identity.is_admin else [str(identity.user)]
+    return json_reply(
+        {
+            **period.as_json(),
+            "interval": interval,
+            "totals": totals(whole),
+            "averages": averages(whole),
+            "previous": previous,
+            "points": points,
+            "by": dict(zip(names, tables, strict=True)),
+            "limits": (await fullest(context, users))[:TOP],
+            "alerts": alerts,
+            "recent": [as_dict(record) for record in recent.records],
+            "health": await _health(context) if identity.is_admin else None,
+        }
+    )
+
+
+def _interval(context: Context, period: Period) -> str:
+    end_at = period.end_at or context.now()
+    is_short = period.start_at is not None and (end_at - period.start_at).total_seconds() <= _HOURLY_UP_TO_SECONDS
+    return "hour" if is_short else "day"
+
+
+async def _open_alerts(context: Context, user: str | None) -> list[dict[str, object]]:
+    page = await context.ledger.entries(JOURNAL, 100, None)
+    shown = [
+        {"id": entry.id, "at": entry.at, **entry.body}
+        for entry in page.entries
+        if entry.body.get("state") == "open" and user in (None, entry.body.get("user"))
+    ]
+    return shown[:TOP]
+
+
+async def _health(context: Context) -> dict[str, object]:
+    workers = await context.workers.stats()
+    return {
+        "version": context.version,
+        "rules_version": context.rules.version,
+        "workers": workers,
+        "spool": dict(context.drain_stats()),
+        "config_mistakes": context.config_mistakes(),
+        "disabled_providers": dict(context.rules.disabled),
+    }
+
+
+ROUTES = (Route("GET", "/stats", show_stats, "user", "The first screen in one call", "Stats", _KNOWN),)

@@ -1,0 +1,72 @@
+"""GET usage/anomalies: days that stand out against the week before, by user or whatever is asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+from aiohttp import web
+
+from proxy.control.context import context_of
+from proxy.control.figures import money
+from proxy.control.filters import FILTERS, GROUP_NAMES, group_as_json, ledger_groups, read_request
+from proxy.control.parameters import Choices
+from proxy.control.periods import FROM, TIMEZONE, TO, RangeParameter, midnight
+from proxy.control.replies import json_reply
+from proxy.control.routes import Route
+from proxy.control.spikes import BASELINE_DAYS, RULES, Spike, find_spikes
+from proxy.ledger.ledger import Sums
+
+MAX_DAYS = 366
+_RANGE = RangeParameter("range", "Days to look at, back from now.", "week")
+_GROUP_BY = Choices("group_by", "Whose days are compared with whose.", ("user",), choices=GROUP_NAMES, at_most=2)
+_KNOWN = (_RANGE, FROM, TO, TIMEZONE, *FILTERS, _GROUP_BY)
+
+
+async def find(request: web.Request) -> web.Response:
+    context = context_of(request)
+    values, period, which = read_request(request, _KNOWN)
+    end_at = min(period.end_at or context.now(), context.now())
+    days = _days(period.start_at, end_at, period.zone)
+    found: list[dict[str, object]] = []
+    if days:
+        since = midnight(end_at, period.zone, -(len(days) + BASELINE_DAYS))
+        points = await context.ledger.timeseries(
+            replace(which, start_at=since, end_at=end_at), "day", period.zone.key, ledger_groups(values["group_by"])
+        )
+        by_group: dict[tuple[tuple[str, str | None], ...], dict[date, Sums]] = defaultdict(dict)
+        for point in points:
+            by_group[tuple(group_as_json(point.group).items())][point.start_at.astimezone(period.zone).date()] = point.sums
+        found = [{**dict(group), **_as_json(spike)} for group, by_day in by_group.items() for spike in find_spikes(by_day, days)]
+    found.sort(key=lambda row: (str(row["day"]), float(str(row["factor"]))), reverse=True)
+    rules = [
+        {"resource": rule.resource, "factor": float(rule.factor), "floor": _shown(rule.resource, rule.floor)} for rule in RULES
+    ]
+    return json_reply({**period.as_json(), "group_by": list(values["group_by"]), "rules": rules, "anomalies": found})
+
+
+def _days(start_at: datetime | None, end_at: datetime, zone: object) -> list[date]:
+    last = end_at.astimezone(zone).date()  # type: ignore[arg-type]
+    first = last - timedelta(days=MAX_DAYS - 1)
+    if start_at is not None:
+        first = max(first, start_at.astimezone(zone).date())  # type: ignore[arg-type]
+    return [first + timedelta(days=step) for step in range((last - first).days + 1)]
+
+
+def _as_json(spike: Spike) -> dict[str, object]:
+    return {
+        "day": spike.day.isoformat(),
+        "resource": spike.resource,
+        "amount": _shown(spike.resource, spike.amount),
+        "average": _shown(spike.resource, spike.average),
+        "factor": round(float(spike.factor), 2),
+    }
+
+
+def _shown(resource: str, amount: Decimal) -> str | float:
+    return money(amount) if resource == "cost_usd" else round(float(amount), 1)
+
+
+ROUTES = (Route("GET", "/usage/anomalies", find, "user", "Spikes against the weekly average", "Anomalies", _KNOWN),)

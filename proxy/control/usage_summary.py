@@ -1,0 +1,69 @@
+"""GET usage/summary: totals, averages and shares over a period, by whatever names are asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aiohttp import web
+
+from proxy.control.context import Context, context_of
+from proxy.control.figures import add_up, averages, shares, totals
+from proxy.control.filters import FILTERS, GROUP_BY, group_as_json, ledger_groups, read_request
+from proxy.control.parameters import Flag, Integer
+from proxy.control.periods import PERIOD, Period, iso
+from proxy.control.replies import json_reply
+from proxy.control.routes import Route
+from proxy.ledger.ledger import RecordFilter, Sums
+
+_LIMIT = Integer("limit", "Groups at most, largest cost first.", 1000, minimum=1, maximum=10_000)
+_COMPARE = Flag("compare", "Also the totals of the period of equal length before, as `previous`.")
+_KNOWN = (*PERIOD, *FILTERS, GROUP_BY, _LIMIT, _COMPARE)
+
+
+async def summarise(request: web.Request) -> web.Response:
+    context = context_of(request)
+    values, period, which = read_request(request, _KNOWN)
+    whole = await total_of(context, which)
+    answer: dict[str, object] = {
+        **period.as_json(),
+        "group_by": list(values["group_by"]),
+        "totals": totals(whole),
+        "averages": averages(whole),
+    }
+    if values["group_by"]:
+        answer["groups"] = await grouped(context, which, values["group_by"], values["limit"], whole)
+    if values["compare"]:
+        answer["previous"] = await previous_totals(context, which, period)
+    return json_reply(answer)
+
+
+async def total_of(context: Context, which: RecordFilter) -> Sums:
+    """One sum over everything that the filter lets through."""
+    return add_up(row.sums for row in await context.ledger.sums(which))
+
+
+async def grouped(
+    context: Context, which: RecordFilter, names: tuple[str, ...], limit: int, whole: Sums
+) -> list[dict[str, object]]:
+    """One row per group: its names, totals, averages, and its share of the whole."""
+    rows = await context.ledger.sums(which, ledger_groups(names), limit)
+    return [
+        {**group_as_json(row.group), **totals(row.sums), "averages": averages(row.sums), "share": shares(row.sums, whole)}
+        for row in rows
+    ]
+
+
+async def previous_totals(context: Context, which: RecordFilter, period: Period) -> dict[str, object] | None:
+    """Totals of the period of equal length that ends where this one begins; None for a period without a begin."""
+    end_at = period.end_at or context.now()
+    if period.start_at is None or period.start_at >= end_at:
+        return None
+    try:
+        before = period.start_at - (end_at - period.start_at)
+    except OverflowError:
+        return None
+    sums = await total_of(context, replace(which, start_at=before, end_at=period.start_at))
+    return {"from": iso(before), "to": iso(period.start_at), "totals": totals(sums)}
+
+
+ROUTES = (Route("GET", "/usage/summary", summarise, "user", "Totals, averages and shares", "Summary", _KNOWN),)
