@@ -32,8 +32,8 @@ tiers:
     tokens: {per_day: 6_000_000}
     priority: high
 teams:
-  research: {cost_usd: {per_month: 400}}
-  product: {cost_usd: {per_month: 15}}
+  research: {cost_usd: {per_month: 200}}
+  product: {cost_usd: {per_month: 10}}
   support: {cost_usd: {per_day: 1}}
 users:
   ada: {tier: premium}

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 from proxy.demo.people import PEOPLE, UNPRICED, Model, Operation, Person
@@ -45,7 +46,7 @@ class _Step:
 
 def history(seed: int, days: int, until: datetime, pricebook: Pricebook | None = None) -> Iterator[UsageRecord]:
     """Records of the `days` before `until` (aware), oldest first day by day; a few hundred a day."""
-    book = pricebook or build_pricebook({"local": {"*": {"input_mtok": 0, "output_mtok": 0}}})  # type: ignore[dict-item]
+    book = pricebook or build_pricebook({"local": {"*": {"input_mtok": Decimal(0), "output_mtok": Decimal(0)}}})
     for days_ago in range(days, -1, -1):
         rng = random.Random(f"{seed}:{days_ago}")  # noqa: S311 - samples, not secrets
         midnight = until.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days_ago)
