@@ -88,7 +88,8 @@ UNITS: Mapping[str, UnitPrice] = MappingProxyType(
         "text_messages": UnitPrice("input_text_messages_kcount", 1_000, is_size=True, is_input=True),
     }
 )
-"""`requests` is not among them: its fee is due once per call whether it is counted or not."""
+"""`requests` is not among them: its fee is due once per call whether it is counted or not. A page is counted either as
+`pages` or as `annotated_pages`."""
 
 TOKEN_UNITS = ("cache_read_image_tokens", "input_video_tokens", "output_video_tokens", "output_citation_tokens")
 """Token subsets that TokenUsage has no field for; a dialect may give them in `units`, they are never fees of their own."""

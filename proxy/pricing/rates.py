@@ -162,7 +162,7 @@ def input_cost(rates: Rates, usage: TokenUsage, total: int, notes: list[str]) ->
     if cached + written > total:
         notes.append(f"contradictory counts: {cached} cache reads + {written} cache writes > {total} input_tokens")
     cost, rest = ZERO, total
-    if cached and rates.cache_read is not None:
+    if cached > 0 and rates.cache_read is not None:
         cost = rates.cache_read * cached
         rest -= cached
     if written or usage.cache_write_1h_tokens:
@@ -181,11 +181,11 @@ def _write_cost(rates: Rates, written: int, written_1h: int, notes: list[str]) -
     if written_1h > written:
         notes.append(f"contradictory counts: {written_1h} cache_write_1h_tokens > {written} cache_write_tokens")
     cost, taken = ZERO, 0
-    if rates.cache_write_1h is not None and written_1h:
+    if rates.cache_write_1h is not None and written_1h > 0:
         cost += rates.cache_write_1h * written_1h
         taken += written_1h
         written = max(written - written_1h, 0)
-    if rates.cache_write is not None and written:
+    if rates.cache_write is not None and written > 0:
         cost += rates.cache_write * written
         taken += written
     return cost, taken
@@ -194,18 +194,19 @@ def _write_cost(rates: Rates, written: int, written_1h: int, notes: list[str]) -
 def _input_cost_with_media(rates: Rates, usage: TokenUsage, total: int, notes: list[str]) -> Decimal | None:
     """The same for calls with audio, image or video input billed apart."""
     cached, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
-    audio = 0 if rates.input_audio is None else usage.input_audio_tokens or 0
-    image = 0 if rates.input_image is None else usage.input_image_tokens or 0
+    audio = 0 if rates.input_audio is None else max(usage.input_audio_tokens or 0, 0)
+    image = 0 if rates.input_image is None else max(usage.input_image_tokens or 0, 0)
     video = 0 if rates.input_video is None else int(usage.units.get("input_video_tokens", 0))
-    overlap = max(cached + written + audio + image + video - total, 0)
-    cached_audio, cached_image = 0, 0
-    if audio:
-        reported = usage.cache_read_audio_tokens
-        cached_audio = min(overlap, cached, audio) if reported is None else reported
-        overlap = max(overlap - cached_audio, 0)
-    if image:
-        reported_image = usage.units.get("cache_read_image_tokens")
-        cached_image = min(overlap, max(cached - cached_audio, 0), image) if reported_image is None else int(reported_image)
+    reported_image = usage.units.get("cache_read_image_tokens")
+    cached_audio = usage.cache_read_audio_tokens if audio else 0
+    cached_image = (None if reported_image is None else int(reported_image)) if image else 0
+    in_media = (cached_audio or 0) + (cached_image or 0)
+    overlap = max(cached + written + audio + image + video - total - in_media, 0)
+    if cached_audio is None:
+        cached_audio = min(overlap, max(cached - in_media, 0), audio)
+        overlap, in_media = overlap - cached_audio, in_media + cached_audio
+    if cached_image is None:
+        cached_image = min(overlap, max(cached - in_media, 0), image)
     text_cached = cached - cached_audio - cached_image
     plain_audio, plain_image = audio - cached_audio, image - cached_image
     rest = total - text_cached - written - audio - image - video
@@ -214,7 +215,7 @@ def _input_cost_with_media(rates: Rates, usage: TokenUsage, total: int, notes: l
             f"contradictory counts: {cached} cache reads, {written} cache writes, {audio} audio, {image} image, {video} video"
             f" in {total} input_tokens"
         )
-    cost = rates.cached_audio * cached_audio + rates.cached_image * cached_image
+    cost = rates.cached_audio * max(cached_audio, 0) + rates.cached_image * max(cached_image, 0)
     for count, rate in ((plain_audio, rates.input_audio), (plain_image, rates.input_image), (video, rates.input_video)):
         if count > 0 and rate is not None:
             cost += rate * count
@@ -249,7 +250,7 @@ def output_cost(rates: Rates, usage: TokenUsage, total: int, notes: list[str]) -
             (int(units.get("output_citation_tokens", 0)), rates.citation),
         )
         for count, rate in parts:
-            if count and rate is not None:
+            if count > 0 and rate is not None:
                 cost += rate * count
                 rest -= count
         if rest < 0 and reasoning <= total:

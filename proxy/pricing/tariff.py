@@ -155,7 +155,7 @@ class Tariff:
         """USD of the billed things that are not tokens: (fees, what belongs to the input side, whether anything counted)."""
         fees, input_fees, is_counted = rates.request_usd * units.get("requests", 1), ZERO, has_tokens
         for name, count in units.items():
-            if not count or name == "requests" or name in TOKEN_UNITS:
+            if count <= 0 or name == "requests" or name in TOKEN_UNITS:
                 continue
             priced = rates.units.get(name)
             if priced is None:
