@@ -121,9 +121,13 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     rules = build_rules(snapshots.read(), environ)
     settings = rules.settings
     spool = SpoolWriter(
-        where.spool, fsync=settings.fsync, fsync_interval_seconds=settings.fsync_interval_seconds, segment_bytes=settings.spool_segment_bytes,
-        max_bytes=settings.spool_max_bytes, on_full=settings.on_spool_full,
-    )  # fmt: skip
+        where.spool,
+        fsync=settings.fsync,
+        fsync_interval_seconds=settings.fsync_interval_seconds,
+        segment_bytes=settings.spool_segment_bytes,
+        max_bytes=settings.spool_max_bytes,
+        on_full=settings.on_spool_full,
+    )
     link = ChildLink(plan.link_fd)
     states: list[RelayState] = []
     quota: QuotaStore = MemoryQuotaStore(lambda: (states[0].rules if states else rules).timezone)
@@ -150,19 +154,26 @@ async def ask_for_seed(control_socket: Path, patience_seconds: float = 20.0) -> 
     while True:
         try:
             connector = aiohttp.UnixConnector(str(control_socket))
-            async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=patience_seconds)) as session:
-                async with session.get("http://control/internal/seed") as answer:
-                    answer.raise_for_status()
-                    counts = (await answer.json())["counts"]
+            patience = aiohttp.ClientTimeout(total=patience_seconds)
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=patience) as session,
+                session.get("http://control/internal/seed") as answer,
+            ):
+                answer.raise_for_status()
+                counts = (await answer.json())["counts"]
             return [SeedCount(c["counter"], c["window"], c["window_id"], c["amount"]) for c in counts]
         except (aiohttp.ClientError, OSError, TimeoutError, KeyError, ValueError) as error:
             if time.monotonic() > deadline:
-                log.error("counters_not_seeded", error=str(error), consequence="usage before this start is not counted against limits")
+                log.error(
+                    "counters_not_seeded", error=str(error), consequence="usage before this start is not counted against limits"
+                )
                 return []
             await asyncio.sleep(0.2)
 
 
-async def run_control(config: Path | None, host: str, control_port: int | None, link_fd: int | None, environ: Mapping[str, str]) -> None:
+async def run_control(
+    config: Path | None, host: str, control_port: int | None, link_fd: int | None, environ: Mapping[str, str]
+) -> None:
     """The control process: spool → ledger, configuration → workers, API, dashboard and metrics."""
     ignore_terminal_signals()
     where = places(environ)
@@ -229,7 +240,11 @@ async def run_control(config: Path | None, host: str, control_port: int | None, 
     try:
         await asyncio.wait_for(drain.drain_now(), STOP_DRAIN_SECONDS)
     except (TimeoutError, LedgerError) as failure:
-        log.error("spool_not_drained", error=str(failure) or "out of time", consequence="the records stay in the spool; the next start moves them")
+        log.error(
+            "spool_not_drained",
+            error=str(failure) or "out of time",
+            consequence="the records stay in the spool; the next start moves them",
+        )
     await tasks.close()
     await ledger.close()
 
@@ -252,9 +267,13 @@ async def keep_drain_stats(context: Context, drain: Drain) -> None:
     while True:
         stats = await drain.stats()
         context.drain_stats = lambda stats=stats: {  # type: ignore[misc]
-            "records": stats.backlog_records, "bytes": stats.backlog_bytes, "age_seconds": stats.backlog_age_seconds, "poisoned": stats.poisoned,
-            "ledger_away": stats.is_ledger_away, "commit_seconds": stats.commit_seconds,
-        }  # fmt: skip
+            "records": stats.backlog_records,
+            "bytes": stats.backlog_bytes,
+            "age_seconds": stats.backlog_age_seconds,
+            "poisoned": stats.poisoned,
+            "ledger_away": stats.is_ledger_away,
+            "commit_seconds": stats.commit_seconds,
+        }
         await asyncio.sleep(1.0)
 
 
@@ -273,4 +292,3 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
         log.warning("file_limit_not_raised", limit=hard)
-

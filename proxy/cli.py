@@ -15,11 +15,18 @@ import typer
 
 import proxy
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=proxy.__doc__)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=proxy.__doc__
+)
 keys_app = typer.Typer(no_args_is_help=True, help="Virtual keys: make, list and revoke them.")
 app.add_typer(keys_app, name="keys")
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="DIR", help="Configuration directory. Default: ./config if it exists, else the built-in defaults.")]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="DIR", help="Configuration directory. Default: ./config if it exists, else the built-in defaults."
+    ),
+]
 
 
 def say(text: str) -> None:
@@ -49,7 +56,9 @@ def serve(
     host: Annotated[str, typer.Option(metavar="H", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     workers: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Relay processes. More than one needs REDIS_URL.")] = 1,
-    control_port: Annotated[int | None, typer.Option(metavar="P", help="Serve /api, /dashboard and /metrics on this port instead of the public one.")] = None,
+    control_port: Annotated[
+        int | None, typer.Option(metavar="P", help="Serve /api, /dashboard and /metrics on this port instead of the public one.")
+    ] = None,
 ) -> None:
     """Run the proxy."""
     from proxy.house import run_house
@@ -101,8 +110,12 @@ def keys_create(
     name: Annotated[str | None, typer.Option(help="What the key is for, e.g. laptop.")] = None,
     team: Annotated[str | None, typer.Option()] = None,
     tier: Annotated[str | None, typer.Option()] = None,
-    expires: Annotated[str | None, typer.Option(metavar="DATE", help="ISO date or time in UTC after which the key is refused.")] = None,
-    may_speak_for_others: Annotated[bool, typer.Option("--may-speak-for-others", help="The key may name end users (x-weighbridge-user).")] = False,
+    expires: Annotated[
+        str | None, typer.Option(metavar="DATE", help="ISO date or time in UTC after which the key is refused.")
+    ] = None,
+    may_speak_for_others: Annotated[
+        bool, typer.Option("--may-speak-for-others", help="The key may name end users (x-weighbridge-user).")
+    ] = False,
 ) -> None:
     """Make a virtual key. It is shown once; only its hash is kept."""
     from proxy.errors import WeighbridgeError

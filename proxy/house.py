@@ -48,16 +48,25 @@ def run_house(config: Path | None, host: str, port: int, workers: int, control_p
         print(error, file=sys.stderr)
         return 1
     if workers > 1 and quota_kind(environ) == "memory":
-        print(f"--workers {workers} needs REDIS_URL: without it limits are counted inside one process, and {workers} would each grant the whole of them.", file=sys.stderr)
+        print(
+            f"--workers {workers} needs REDIS_URL: without it each of the {workers} processes would count on its own and grant every limit whole.",
+            file=sys.stderr,
+        )
         return 1
     where = places(environ)
     try:
         lock = _make_room(where)
     except OSError as error:
-        print(f"The data directory {where.data} can't be used: {error}. Set WEIGHBRIDGE_DATA_DIR to one that can be written.", file=sys.stderr)
+        print(
+            f"The data directory {where.data} can't be used: {error}. Set WEIGHBRIDGE_DATA_DIR to one that can be written.",
+            file=sys.stderr,
+        )
         return 1
     if lock is None:
-        print(f"Another weighbridge runs with the data directory {where.data}. Set WEIGHBRIDGE_DATA_DIR to another one for this instance.", file=sys.stderr)
+        print(
+            f"Another weighbridge uses the data directory {where.data}. Set WEIGHBRIDGE_DATA_DIR to another one for this instance.",
+            file=sys.stderr,
+        )
         return 1
     try:
         listeners = listening_sockets(host, port, workers)
@@ -74,7 +83,14 @@ def run_house(config: Path | None, host: str, port: int, workers: int, control_p
         control += ["--host", host, "--control-port", str(control_port)]
     worker_arguments = [["_worker", "--number", str(number)] for number in range(workers)]
     bound = listeners[0].getsockname()
-    log.info("listening", host=bound[0], port=bound[1], workers=workers, config=str(config) if config else "built-in", data=str(where.data))
+    log.info(
+        "listening",
+        host=bound[0],
+        port=bound[1],
+        workers=workers,
+        config=str(config) if config else "built-in",
+        data=str(where.data),
+    )
     supervisor = Supervisor(control, worker_arguments, listeners, documents.settings().stop_seconds)
     code = run_loop(supervisor.run())
     log.info("stopped", code=code)
@@ -131,7 +147,13 @@ async def _exit_zero(main: Coroutine[object, object, None]) -> int:
 
 
 async def create_key(
-    environ: Mapping[str, str], user: str, name: str | None, team: str | None, tier: str | None, expires: str | None, may_speak_for_others: bool
+    environ: Mapping[str, str],
+    user: str,
+    name: str | None,
+    team: str | None,
+    tier: str | None,
+    expires: str | None,
+    may_speak_for_others: bool,
 ) -> str:
     """Make a virtual key in the ledger that the environment names; running instances know it within a second.
 
@@ -153,7 +175,17 @@ async def create_key(
     try:
         key = VIRTUAL_KEY_PREFIX + secrets.token_urlsafe(32)
         digest = key_digest(key)
-        stored = StoredKey(digest[:12], digest, user, team, tier, name, datetime.now(UTC).isoformat().replace("+00:00", "Z"), "command line", expires_at)
+        stored = StoredKey(
+            digest[:12],
+            digest,
+            user,
+            team,
+            tier,
+            name,
+            datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "command line",
+            expires_at,
+        )
         if may_speak_for_others:
             stored = replace(stored, settings={"may_speak_for_others": True})
         await ledger.put_key(stored)

@@ -49,7 +49,13 @@ class Child:
 class Supervisor:
     """Runs the house until it is told to stop."""
 
-    def __init__(self, control_arguments: list[str], worker_arguments: Sequence[list[str]], listeners: Sequence[socket.socket], stop_seconds: float) -> None:
+    def __init__(
+        self,
+        control_arguments: list[str],
+        worker_arguments: Sequence[list[str]],
+        listeners: Sequence[socket.socket],
+        stop_seconds: float,
+    ) -> None:
         self._control = Child("control", control_arguments, [])
         self._workers = [
             Child(f"worker-{number}", [*arguments, "--listen-fd", str(listener.fileno())], [listener.fileno()])
@@ -98,7 +104,9 @@ class Supervisor:
         ours.setblocking(False)
         child.link, child.is_ready, child.started_at = ours, False, time.monotonic()
         command = [sys.executable, "-m", "proxy", *child.arguments, "--link-fd", str(theirs.fileno())]
-        child.process = await asyncio.create_subprocess_exec(*command, pass_fds=[*child.inherited, theirs.fileno()], stdin=subprocess.DEVNULL)
+        child.process = await asyncio.create_subprocess_exec(
+            *command, pass_fds=[*child.inherited, theirs.fileno()], stdin=subprocess.DEVNULL
+        )
         theirs.close()
         child.watching = asyncio.get_running_loop().create_task(self._watch(child))
         ready = asyncio.get_running_loop().create_task(self._hear_ready(child))

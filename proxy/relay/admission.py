@@ -58,7 +58,9 @@ async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: 
         stop = rules.stop_for(provider.name, facts.model, caller)
         if stop is not None:
             reason = stop.get("reason")
-            return Denied("stopped", "emergency_stop", "Calls are stopped by the administrator" + (f": {reason}." if reason else "."))
+            return Denied(
+                "stopped", "emergency_stop", "Calls are stopped by the administrator" + (f": {reason}." if reason else ".")
+            )
     model = facts.model
     model_key = f"{provider.name}/{model}"
     if not facts.is_metered:
@@ -68,7 +70,10 @@ async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: 
         return Denied("forbidden_model", "model_not_allowed", f"{named} not among the models allowed for '{caller.user}'.")
     tariff = rules.pricebook.tariff(provider.name, provider.price_provider, model)
     if tariff is None and rules.unknown_model == "refuse":
-        message = f"No price is known for the model '{model}' of '{provider.name}', and calls without a price are refused (prices.yaml: unknown_model)."
+        message = (
+            f"No price is known for the model '{model}' of '{provider.name}', "
+            "and calls without a price are refused (prices.yaml: unknown_model)."
+        )
         return Denied("unpriced_refused", "unknown_model_price", message)
     cap = output_cap_of(facts.api, facts.output_cap_tokens)
     usual = estimator.usual(model_key, facts.input_bytes, cap, facts.choice_count)
@@ -93,7 +98,14 @@ class _Call:
     """One call in front of its limits: how much it may use, and the asking."""
 
     def __init__(
-        self, asked: Asked, limits: tuple[Limit, ...], usual: tuple[int, int], tariff: Tariff | None, model_key: str, estimator: Estimator, body: bytes | None
+        self,
+        asked: Asked,
+        limits: tuple[Limit, ...],
+        usual: tuple[int, int],
+        tariff: Tariff | None,
+        model_key: str,
+        estimator: Estimator,
+        body: bytes | None,
     ) -> None:
         self._asked = asked
         self._limits = limits
@@ -101,7 +113,7 @@ class _Call:
         self._tariff = tariff
         self._model_key = model_key
         self._estimator = estimator
-        self._has_strict = any([limit.mode == "strict" for limit in limits])
+        self._has_strict = any(limit.mode == "strict" for limit in limits)
         self.hidden = hidden_input(body) if self._has_strict else PLAIN
 
     async def reserve(self, store: QuotaStore, cap: int | None) -> Reservation | Refusal:
@@ -124,7 +136,13 @@ class _Call:
         facts, provider = self._asked.facts, self._asked.provider
         known = self._asked.rules.pricebook.model_limits(provider.name, provider.price_provider, facts.model)
         return self._estimator.upper_bound(
-            self._model_key, facts.input_bytes, cap, facts.choice_count, known.max_output_tokens, known.context_tokens, hidden=self.hidden
+            self._model_key,
+            facts.input_bytes,
+            cap,
+            facts.choice_count,
+            known.max_output_tokens,
+            known.context_tokens,
+            hidden=self.hidden,
         )
 
     async def room_for_output(self, store: QuotaStore) -> int:
@@ -158,10 +176,17 @@ def _affordable(tariff: Tariff, input_tokens: int, most: int, left_nano_usd: int
 def _denied(refusal: Refusal) -> Denied:
     limit = refusal.limit
     if refusal.reason == "store_away":
-        return Denied("store_away", "limits_unavailable", "Limits can't be checked at the moment, and this one is set to refuse then.", limit.name, limit.window, 5.0)
+        return Denied(
+            "store_away",
+            "limits_unavailable",
+            "Limits can't be checked at the moment, and this one is set to refuse then.",
+            limit.name,
+            limit.window,
+            5.0,
+        )
     if not refusal.can_ever_fit:
         message = (
-            f"This request may use {_amount(limit, refusal.wanted)}, more than the whole limit {limit.name} of {_amount(limit, limit.amount)}. "
+            f"This request may use {_amount(limit, refusal.wanted)}, more than all of {limit.name} ({_amount(limit, limit.amount)}). "
             "Send a smaller request or set a smaller output cap (max_tokens)."
         )
         return Denied("quota_exceeded", "limit_too_small", message, limit.name, limit.window, None)
@@ -169,8 +194,16 @@ def _denied(refusal: Refusal) -> Denied:
     used = f"{_amount(limit, refusal.used)} used"
     if refusal.held:
         used += f", {_amount(limit, refusal.held)} held by running calls"
-    message = f"Limit {limit.name} reached: {used} of {_amount(limit, limit.amount)}; this request needs {_amount(limit, refusal.wanted)}."
-    return Denied(kind, "rate_limit_exceeded" if kind == "rate_limited" else "quota_exceeded", message, limit.name, limit.window, refusal.retry_after_seconds)
+    wanted = _amount(limit, refusal.wanted)
+    message = f"Limit {limit.name} reached: {used} of {_amount(limit, limit.amount)}; this request needs {wanted}."
+    return Denied(
+        kind,
+        "rate_limit_exceeded" if kind == "rate_limited" else "quota_exceeded",
+        message,
+        limit.name,
+        limit.window,
+        refusal.retry_after_seconds,
+    )
 
 
 def _amount(limit: Limit, amount: int) -> str:

@@ -32,9 +32,17 @@ if TYPE_CHECKING:
     from proxy.relay.state import RelayState
     from proxy.relay.upstream import UpstreamConnection
 
-STREAM_TYPES = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json", b"application/vnd.amazon.eventstream", b"application/jsonl")
+STREAM_TYPES = (
+    b"text/event-stream",
+    b"application/x-ndjson",
+    b"application/stream+json",
+    b"application/vnd.amazon.eventstream",
+    b"application/jsonl",
+)
 JUDGED_BYTES = 64 * 1024
-_FORBIDDEN_TRAILERS = frozenset((b"content-length", b"transfer-encoding", b"content-encoding", b"content-type", b"host", b"trailer", b"connection"))
+_FORBIDDEN_TRAILERS = frozenset(
+    (b"content-length", b"transfer-encoding", b"content-encoding", b"content-type", b"host", b"trailer", b"connection")
+)
 
 
 class UsageRefused(Exception):
@@ -44,7 +52,15 @@ class UsageRefused(Exception):
 class Answer(Watched):
     """One answer. Takes what the provider sends (upstream.AnswerSink) and hears of what the client does."""
 
-    def __init__(self, state: RelayState, request: Request, connection: UpstreamConnection, weighing: Weighing | None, is_injected: bool, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        state: RelayState,
+        request: Request,
+        connection: UpstreamConnection,
+        weighing: Weighing | None,
+        is_injected: bool,
+        keep_alive: bool,
+    ) -> None:
         self.state = state
         self.client = request.client
         self._request = request.head
@@ -187,7 +203,13 @@ class Answer(Watched):
         self._out = []
         stats, settings = self.state.stats, self.state.rules.settings
         meter = self._meter
-        if self.weighing is None or not is_upload_complete or self.weighing.is_closed or not self.weighing.facts.is_metered or (meter is not None and meter.has_usage):
+        if (
+            self.weighing is None
+            or not is_upload_complete
+            or self.weighing.is_closed
+            or not self.weighing.facts.is_metered
+            or (meter is not None and meter.has_usage)
+        ):
             self._cut("client_aborted")
         elif stats.drains >= settings.max_drains:
             stats.drains_cut += 1
@@ -316,7 +338,9 @@ class Answer(Watched):
         if self._adds_usage_event() and self.weighing is not None and self.weighing.record is not None:
             self._emit(_usage_event(self.weighing.record))
         if self._is_chunked:
-            lines = b"".join([name + b": " + value + b"\r\n" for name, value in trailers if name.lower() not in _FORBIDDEN_TRAILERS])
+            lines = b"".join(
+                [name + b": " + value + b"\r\n" for name, value in trailers if name.lower() not in _FORBIDDEN_TRAILERS]
+            )
             self._out.append(b"0\r\n" + lines + b"\r\n")
 
     def _adds_usage_event(self) -> bool:
@@ -325,7 +349,6 @@ class Answer(Watched):
         if head is None or weighing is None or weighing.head.labels.get(b"usage", b"").lower() != b"sse":
             return False
         return head.status == 200 and not head.content_encoding and head.content_type.lower().startswith(b"text/event-stream")
-
 
 
 def _is_stream(head: ResponseHead, weighing: Weighing) -> bool:
@@ -337,8 +360,14 @@ def _is_stream(head: ResponseHead, weighing: Weighing) -> bool:
 
 def _usage_event(record: UsageRecord) -> bytes:
     payload = {
-        "request_id": record.id, "input_tokens": record.input_tokens, "output_tokens": record.output_tokens, "cache_read_tokens": record.cache_read_tokens,
-        "cache_write_tokens": record.cache_write_tokens, "reasoning_tokens": record.reasoning_tokens, "total_tokens": record.total_tokens,
-        "usage_source": record.usage_source, "cost_usd": record.cost_usd,
-    }  # fmt: skip
+        "request_id": record.id,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+        "cache_read_tokens": record.cache_read_tokens,
+        "cache_write_tokens": record.cache_write_tokens,
+        "reasoning_tokens": record.reasoning_tokens,
+        "total_tokens": record.total_tokens,
+        "usage_source": record.usage_source,
+        "cost_usd": record.cost_usd,
+    }
     return b"event: weighbridge.usage\ndata: " + orjson.dumps(payload) + b"\n\n"

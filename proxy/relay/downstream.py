@@ -39,7 +39,20 @@ PEEK_BYTES = 64 * 1024
 class Request:
     """One request as it arrives: its head, and its body held whole, looked into, or streamed."""
 
-    __slots__ = ("_peek", "body_kind", "body_parts", "body_size", "client", "has_room", "head", "is_complete", "is_refused", "route", "sink", "trailers")
+    __slots__ = (
+        "_peek",
+        "body_kind",
+        "body_parts",
+        "body_size",
+        "client",
+        "has_room",
+        "head",
+        "is_complete",
+        "is_refused",
+        "route",
+        "sink",
+        "trailers",
+    )
 
     def __init__(self, client: ClientConnection, head: RequestHead, where: Route, kind: str) -> None:
         self.client = client
@@ -236,7 +249,11 @@ class ClientConnection(asyncio.Protocol, Watched):
         kind = self._body_kind(head, where)
         request = self._reading = Request(self, head, where, kind)
         if kind == "json" and (head.content_length or 0) > settings.max_json_body_bytes:
-            raise ClientError(413, "body_too_large", f"A JSON body may be {settings.max_json_body_bytes} bytes long (server.yaml: max_json_body_bytes).")
+            raise ClientError(
+                413,
+                "body_too_large",
+                f"A JSON body may be {settings.max_json_body_bytes} bytes long (server.yaml: max_json_body_bytes).",
+            )
         if head.expects_continue and kind == "json" and self.transport is not None and self.exchange is None:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if kind != "json":
@@ -255,7 +272,11 @@ class ClientConnection(asyncio.Protocol, Watched):
             return
         request.take(data)
         if request.body_kind == "json" and request.body_size > self.state.rules.settings.max_json_body_bytes:
-            raise ClientError(413, "body_too_large", f"A JSON body may be {self.state.rules.settings.max_json_body_bytes} bytes long (server.yaml: max_json_body_bytes).")
+            raise ClientError(
+                413,
+                "body_too_large",
+                "The JSON body is longer than server.yaml allows (max_json_body_bytes).",
+            )
 
     def on_message_complete(self) -> None:
         request, self._reading = self._reading, None
@@ -364,7 +385,12 @@ class ClientConnection(asyncio.Protocol, Watched):
 
     def read_on(self, is_forced: bool = False) -> None:
         """Read again if there is room."""
-        if self._is_reading_paused and self.transport is not None and not self.is_gone and (is_forced or not (self._is_room_used_up() or self._is_upload_paused)):
+        if (
+            self._is_reading_paused
+            and self.transport is not None
+            and not self.is_gone
+            and (is_forced or not (self._is_room_used_up() or self._is_upload_paused))
+        ):
             self._is_reading_paused = False
             self.transport.resume_reading()
 
@@ -372,7 +398,12 @@ class ClientConnection(asyncio.Protocol, Watched):
         if len(self._waiting) >= MAX_WAITING:
             return True
         reading = self._reading
-        return reading is not None and reading.body_kind != "json" and reading.sink is None and reading.body_size >= UPLOAD_WINDOW_BYTES
+        return (
+            reading is not None
+            and reading.body_kind != "json"
+            and reading.sink is None
+            and reading.body_size >= UPLOAD_WINDOW_BYTES
+        )
 
     def _set_deadline(self) -> None:
         """How long the client may now be silent: it depends on whose turn it is."""
@@ -398,7 +429,7 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.deadline = NEVER
         kind = self._deadline_kind
         if self._is_closing or kind == "idle" or self.transport is None:
-            self.is_gone or self.abort()
+            self.abort()
         elif kind == "head":
             self._refuse(408, "request_timeout", "The request head did not arrive in time.")
         elif kind == "body" and self.exchange is None:

@@ -85,14 +85,22 @@ class Exchange:
         assert provider is not None
 
         facts = await self._read_facts()
-        weighing = self._weighing = Weighing(state, rules, state.new_id(), request.head, provider, request.route.path.decode("latin-1"), facts)
+        weighing = self._weighing = Weighing(
+            state, rules, state.new_id(), request.head, provider, request.route.path.decode("latin-1"), facts
+        )
 
         identity = identify(request.head, provider, rules, weighing.started_at)
         if isinstance(identity, Denied):
             self._refuse(identity)
             return
         if state.spool.is_refusing:
-            self._refuse(Denied("store_away", "spool_full", "There is no room left for records of calls, and this proxy is set to refuse calls then."))
+            self._refuse(
+                Denied(
+                    "store_away",
+                    "spool_full",
+                    "There is no room left for records of calls, and this proxy is set to refuse calls then.",
+                )
+            )
             return
         weighing.caller = for_end_user(identity.caller, request.head, facts, rules)
 
@@ -176,7 +184,16 @@ class Exchange:
             self.has_tunnel = True
             open_tunnel(self.state, self.client, connection, answer.upgraded, weighing, self.early_client_bytes)
 
-    def _send(self, connection: UpstreamConnection, answer: Answer, pool: Pool, provider: Provider, facts: RequestFacts, is_swapped: bool, is_upgrade: bool) -> None:
+    def _send(
+        self,
+        connection: UpstreamConnection,
+        answer: Answer,
+        pool: Pool,
+        provider: Provider,
+        facts: RequestFacts,
+        is_swapped: bool,
+        is_upgrade: bool,
+    ) -> None:
         request = self.request
         head, where = request.head, request.route
         target = provider.base_path + where.path + (b"?" + where.query if where.query else b"")
@@ -240,7 +257,9 @@ class Exchange:
     def _refuse(self, denied: Denied) -> None:
         weighing = self._weighing
         assert weighing is not None
-        self._say_no(denied.kind, denied.code, denied.message, denied, "proxy_error" if denied.kind == "provider_unconfigured" else "denied")
+        self._say_no(
+            denied.kind, denied.code, denied.message, denied, "proxy_error" if denied.kind == "provider_unconfigured" else "denied"
+        )
 
     def _fail(self, kind: str, outcome: str, message: str) -> None:
         """Something broke. What the client already has decides how it is told: an error body, or a cut connection."""
@@ -261,10 +280,16 @@ class Exchange:
         request, weighing = self.request, self._weighing
         provider = request.route.provider
         answer = refusal(
-            provider.api if provider else "openai", weighing.facts.api if weighing else "", kind, message, code,
-            retry_after_seconds=denied.retry_after_seconds if denied else None, limit=denied.limit if denied else None,
-            window=denied.window if denied else None, request_id=weighing.request_id if weighing else "",
-        )  # fmt: skip
+            provider.api if provider else "openai",
+            weighing.facts.api if weighing else "",
+            kind,
+            message,
+            code,
+            retry_after_seconds=denied.retry_after_seconds if denied else None,
+            limit=denied.limit if denied else None,
+            window=denied.window if denied else None,
+            request_id=weighing.request_id if weighing else "",
+        )
         status = answer.status
         extra = ((b"Content-Type", answer.content_type), *answer.headers)
         if self._is_client_gone:
@@ -279,10 +304,22 @@ class Exchange:
             self._write_whole(200, b'{"status":"ok"}', _JSON)
         elif kind == "ready":
             is_ready = self.state.is_ready and not self.state.is_stopping
-            body = orjson.dumps({"status": "ready" if is_ready else "not ready", "rules_version": self.state.rules.version, "stopping": self.state.is_stopping})
+            body = orjson.dumps(
+                {
+                    "status": "ready" if is_ready else "not ready",
+                    "rules_version": self.state.rules.version,
+                    "stopping": self.state.is_stopping,
+                }
+            )
             self._write_whole(200 if is_ready else 503, body, _JSON)
         elif kind == "control":
-            self._say_no("not_found", "not_found", "The control API, the dashboard and the metrics are on another port here (--control-port).", None, "proxy_error")
+            self._say_no(
+                "not_found",
+                "not_found",
+                "The control API, the dashboard and the metrics are on another port here (--control-port).",
+                None,
+                "proxy_error",
+            )
         else:
             rules = self.state.rules
             name = self.request.route.path.split(b"/")[1].decode("latin-1")
@@ -290,7 +327,7 @@ class Exchange:
             if name in rules.disabled:
                 message = f"The provider '{name}' is switched off here: {rules.disabled[name]}."
             else:
-                message = f"No such path. Calls go to /<provider>/… ({names}) or /v1/…; the control API is at /api/v1/, the dashboard at /dashboard."
+                message = f"No such path. Calls go to /<provider>/… ({names}) or /v1/…; the control API is /api/v1/…, the dashboard /dashboard."
             self._say_no("not_found", "not_found", message, None, "proxy_error")
 
     def _write_whole(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
@@ -327,7 +364,20 @@ class Exchange:
 
 _JSON = ((b"Content-Type", b"application/json"),)
 _REASONS = {
-    200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 402: b"Payment Required", 403: b"Forbidden", 404: b"Not Found", 405: b"Method Not Allowed",
-    408: b"Request Timeout", 413: b"Content Too Large", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large", 500: b"Internal Server Error",
-    502: b"Bad Gateway", 503: b"Service Unavailable", 504: b"Gateway Timeout", 529: b"Overloaded",
-}  # fmt: skip
+    200: b"OK",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    402: b"Payment Required",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    529: b"Overloaded",
+}

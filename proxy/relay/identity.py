@@ -46,19 +46,31 @@ def identify(head: RequestHead, provider: Provider, rules: Rules, now: float) ->
             if caller.expires_at is not None and caller.expires_at <= now:
                 return Denied("unauthorized", "key_expired", "This virtual key has expired. Ask your administrator for a new one.")
             if provider.api_key is None and provider.credential != "none" and auth != "none":
-                message = f"No API key is configured for the provider '{provider.name}' (providers.yaml: api_key), so a virtual key can't be used with it."
+                message = f"The provider '{provider.name}' has no API key here (providers.yaml: api_key), so no virtual key works with it."
                 return Denied("unauthorized", "provider_key_missing", message)
             return Identity(caller, True)
         if credential.key.startswith(VIRTUAL_KEY_PREFIX):
-            return Denied("unauthorized", "invalid_api_key", "This virtual key is not known here. It may have been revoked; ask your administrator.")
+            return Denied(
+                "unauthorized",
+                "invalid_api_key",
+                "This virtual key is not known here. It may have been revoked; ask your administrator.",
+            )
         if own is None:
             own = credential.key
     if auth == "none":
-        return Identity(rules.caller_for_own_key(own) if own else rules.anonymous_caller(), provider.api_key is not None or own is None)
+        return Identity(
+            rules.caller_for_own_key(own) if own else rules.anonymous_caller(), provider.api_key is not None or own is None
+        )
     if auth == "keys":
         if own is None:
-            return Denied("unauthorized", "missing_api_key", "No API key was sent. Send a virtual key (wb-…) where the provider's key would be.")
-        return Denied("unauthorized", "invalid_api_key", "Only virtual keys (wb-…) are accepted here. Ask your administrator for one.")
+            return Denied(
+                "unauthorized",
+                "missing_api_key",
+                "No API key was sent. Send a virtual key (wb-…) where the provider's key would be.",
+            )
+        return Denied(
+            "unauthorized", "invalid_api_key", "Only virtual keys (wb-…) are accepted here. Ask your administrator for one."
+        )
     return Identity(rules.anonymous_caller() if own is None else rules.caller_for_own_key(own), False)
 
 

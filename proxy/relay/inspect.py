@@ -64,7 +64,9 @@ class Inspector:
             if call == "quota":
                 return await self._quota([_limit(one) for one in asked["limits"]])
             if call == "add":
-                await self._state.quota.add([SeedCount(c["counter"], c["window"], c["window_id"], int(c["amount"])) for c in asked["counts"]])
+                await self._state.quota.add(
+                    [SeedCount(c["counter"], c["window"], c["window_id"], int(c["amount"])) for c in asked["counts"]]
+                )
                 return {"ok": True}
             return {"error": f"unknown call: {call}"}
         except (KeyError, TypeError, ValueError) as error:
@@ -88,18 +90,36 @@ class Inspector:
             "in_flight": len(state.exchanges),
             "open_connections": len(state.clients),
             "draining": stats.drains,
-            "upstreams": {pool.provider.name: {"open": pool.open_count, "idle": pool.idle_count, "waiting": pool.waiting_count} for pool in state.pools},
+            "upstreams": {
+                pool.provider.name: {"open": pool.open_count, "idle": pool.idle_count, "waiting": pool.waiting_count}
+                for pool in state.pools
+            },
             "spool": {"lost": spool.lost + stats.records_lost, "bytes": spool.bytes},
-            "quota": {"kind": self._quota_kind, "shared": self._quota_kind == "redis", "state": getattr(state.quota, "state", "normal"), "holds": len(state.live)},
+            "quota": {
+                "kind": self._quota_kind,
+                "shared": self._quota_kind == "redis",
+                "state": getattr(state.quota, "state", "normal"),
+                "holds": len(state.live),
+            },
             "counters": {
-                "drains_cut": stats.drains_cut, "refused_heads": stats.refused_heads, "slow_clients": stats.slow_clients,
-                "upstream_retries": stats.upstream_retries, "usage_retreats": stats.usage_retreats, "rules_reloads": stats.rules_reloads,
+                "drains_cut": stats.drains_cut,
+                "refused_heads": stats.refused_heads,
+                "slow_clients": stats.slow_clients,
+                "upstream_retries": stats.upstream_retries,
+                "usage_retreats": stats.usage_retreats,
+                "rules_reloads": stats.rules_reloads,
             },
             "gauges": {"loop_lag_seconds": stats.loop_lag_seconds, "tunnels": len(state.tunnels)},
-        }  # fmt: skip
+        }
 
 
 def _limit(fields: Mapping[str, object]) -> Limit:
     window = fields.get("window")
-    return Limit(str(fields["name"]), str(fields["counter"]), str(fields["resource"]), None if window is None else str(window), int(str(fields["amount"])),
-                 str(fields.get("mode", "balanced")))  # fmt: skip
+    return Limit(
+        str(fields["name"]),
+        str(fields["counter"]),
+        str(fields["resource"]),
+        None if window is None else str(window),
+        int(str(fields["amount"])),
+        str(fields.get("mode", "balanced")),
+    )

@@ -51,7 +51,9 @@ class RelayStats:
 class RelayState:
     """One worker's shared state."""
 
-    def __init__(self, rules: Rules, quota: QuotaStore, spool: SpoolWriter, estimator: Estimator, clock: Clock, control_socket: str | None) -> None:
+    def __init__(
+        self, rules: Rules, quota: QuotaStore, spool: SpoolWriter, estimator: Estimator, clock: Clock, control_socket: str | None
+    ) -> None:
         self.rules = rules
         self.quota = quota
         self.spool = spool
@@ -88,7 +90,12 @@ class RelayState:
 
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then random."""
-        value = (int(time.time() * 1000) << 80) | 0x7000_8000_0000_0000_0000 | (self.random.getrandbits(12) << 64) | self.random.getrandbits(62)
+        value = (
+            (int(time.time() * 1000) << 80)
+            | 0x7000_8000_0000_0000_0000
+            | (self.random.getrandbits(12) << 64)
+            | self.random.getrandbits(62)
+        )
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -132,5 +139,16 @@ class RelayState:
 
 def control_provider() -> Provider:
     """The control plane, seen as one more upstream: /api, /dashboard and /metrics are relayed to it like any call."""
-    return Provider("control", "http", "control", 80, b"", "control", "none", credential="none", connect_timeout_seconds=5.0, first_byte_timeout_seconds=120.0,
-                    between_bytes_timeout_seconds=3600.0)  # fmt: skip
+    return Provider(
+        "control",
+        "http",
+        "control",
+        80,
+        b"",
+        "control",
+        "none",
+        credential="none",
+        connect_timeout_seconds=5.0,
+        first_byte_timeout_seconds=120.0,
+        between_bytes_timeout_seconds=3600.0,
+    )

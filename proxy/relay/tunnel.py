@@ -36,7 +36,15 @@ class OpenTunnel:
     def closed(self, reading: Reading | None, why: str) -> None:
         """Settle and record what went through."""
         self._state.tunnels.discard(self)
-        outcome = "ok" if why == "closed" else "client_aborted" if why.startswith("lost") else "proxy_error" if why.startswith("stopped") else "ok"
+        outcome = (
+            "ok"
+            if why == "closed"
+            else "client_aborted"
+            if why.startswith("lost")
+            else "proxy_error"
+            if why.startswith("stopped")
+            else "ok"
+        )
         self._weighing.close(outcome, 101, reading, None if why == "closed" else why)
 
     def close(self) -> None:
@@ -45,7 +53,14 @@ class OpenTunnel:
             self.tunnel.close("the proxy is stopping", GOING_AWAY)
 
 
-def open_tunnel(state: RelayState, client: ClientConnection, connection: UpstreamConnection, head: ResponseHead, weighing: Weighing, early: bytes) -> None:
+def open_tunnel(
+    state: RelayState,
+    client: ClientConnection,
+    connection: UpstreamConnection,
+    head: ResponseHead,
+    weighing: Weighing,
+    early: bytes,
+) -> None:
     """Join a client's and a provider's connection; from here on neither is this program's to parse.
 
     Args:
@@ -58,6 +73,8 @@ def open_tunnel(state: RelayState, client: ClientConnection, connection: Upstrea
     meter = WebSocketMeter(weighing.facts, extensions)
     weighing.streamed = True
     late = connection.early_tunnel_bytes
-    opened.tunnel = Tunnel(client.detach(), connection.detach(), meter, state.clock, idle_timeout_seconds=IDLE_SECONDS, on_closed=opened.closed)
+    opened.tunnel = Tunnel(
+        client.detach(), connection.detach(), meter, state.clock, idle_timeout_seconds=IDLE_SECONDS, on_closed=opened.closed
+    )
     state.tunnels.add(opened)
     opened.tunnel.start(early, late)

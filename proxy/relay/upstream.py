@@ -154,7 +154,7 @@ class UpstreamConnection(asyncio.Protocol, Watched):
             elif self._is_complete and self.sink is sink:
                 self._finish(sink, rest, is_clean=error is None)
             sink.answer_flush()
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001 told to the exchange, which logs it
             # A fault of ours while an answer passed: the exchange must hear of it, or its client waits for ever.
             self._close()
             sink.answer_broke(fault)
@@ -368,7 +368,11 @@ class Pool:
         if provider.proxy_url:
             return await self._connect_through_proxy(provider.proxy_url)
         name = provider.host if self._tls else None
-        return (await loop.create_connection(lambda: UpstreamConnection(self), provider.host, provider.port, ssl=self._tls, server_hostname=name))[1]
+        return (
+            await loop.create_connection(
+                lambda: UpstreamConnection(self), provider.host, provider.port, ssl=self._tls, server_hostname=name
+            )
+        )[1]
 
     async def _connect_through_proxy(self, proxy_url: str) -> UpstreamConnection:
         """A CONNECT tunnel (RFC 9110 §9.3.6), then TLS inside it where the provider speaks TLS."""
@@ -381,7 +385,10 @@ class Pool:
             lines += f"Proxy-Authorization: Basic {b64encode(pair).decode()}\r\n"
         outer_tls = ssl.create_default_context() if proxy.scheme == "https" else None
         transport, opening = await loop.create_connection(
-            lambda: _ProxyOpening(f"{lines}\r\n".encode(), loop), proxy.hostname, proxy.port or (443 if outer_tls else 8080), ssl=outer_tls
+            lambda: _ProxyOpening(f"{lines}\r\n".encode(), loop),
+            proxy.hostname or "",
+            proxy.port or (443 if outer_tls else 8080),
+            ssl=outer_tls,
         )
         try:
             await opening.opened
@@ -431,7 +438,9 @@ class Pool:
     def sweep(self, now: float) -> None:
         """Close what has been idle for too long or is too old."""
         provider = self.provider
-        for connection in [c for c in self._idle if now - c.idle_since > provider.idle_seconds or now - c.opened_at > provider.lifetime_seconds]:
+        for connection in [
+            c for c in self._idle if now - c.idle_since > provider.idle_seconds or now - c.opened_at > provider.lifetime_seconds
+        ]:
             connection.cut()
 
     def close(self) -> None:

@@ -22,7 +22,6 @@ from proxy.records import UsageRecord
 from proxy.relay.admission import Admitted
 from proxy.relay.identity import Denied
 from proxy.relay.state import RelayState
-from proxy.routing.callers import Caller
 from proxy.routing.headers import RequestHead
 from proxy.routing.provider import Provider
 from proxy.rules import Rules
@@ -39,11 +38,38 @@ class Weighing:
     """From the moment a request is understood until its record is on disk."""
 
     __slots__ = (
-        "admitted", "admitted_at", "began", "caller", "facts", "first_byte_at", "forwarded_at", "head", "injected", "is_closed", "last_byte_at", "path",
-        "provider", "provider_request_id", "record", "request_id", "rules", "started_at", "state", "streamed",
-    )  # fmt: skip
+        "admitted",
+        "admitted_at",
+        "began",
+        "caller",
+        "facts",
+        "first_byte_at",
+        "forwarded_at",
+        "head",
+        "injected",
+        "is_closed",
+        "last_byte_at",
+        "path",
+        "provider",
+        "provider_request_id",
+        "record",
+        "request_id",
+        "rules",
+        "started_at",
+        "state",
+        "streamed",
+    )
 
-    def __init__(self, state: RelayState, rules: Rules, request_id: str, head: RequestHead, provider: Provider, path: str, facts: RequestFacts) -> None:
+    def __init__(
+        self,
+        state: RelayState,
+        rules: Rules,
+        request_id: str,
+        head: RequestHead,
+        provider: Provider,
+        path: str,
+        facts: RequestFacts,
+    ) -> None:
         self.state = state
         self.rules = rules
         self.request_id = request_id
@@ -64,7 +90,9 @@ class Weighing:
         self.is_closed = False
         self.record: UsageRecord | None = None
 
-    def close(self, outcome: str, status: int, reading: Reading | None = None, error: str | None = None, denied: Denied | None = None) -> UsageRecord | None:
+    def close(
+        self, outcome: str, status: int, reading: Reading | None = None, error: str | None = None, denied: Denied | None = None
+    ) -> UsageRecord | None:
         """Settle and record. Returns the record of the first call, None for any later one."""
         if self.is_closed:
             return None
@@ -102,7 +130,9 @@ class Weighing:
         if usage is not None and exact is Exactness.EXACT:
             facts = self.facts
             cap = output_cap_of(facts.api, facts.output_cap_tokens)
-            self.state.estimator.learn(admitted.model_key, facts.input_bytes, cap, usage.input_tokens, usage.output_tokens, hidden=admitted.hidden)
+            self.state.estimator.learn(
+                admitted.model_key, facts.input_bytes, cap, usage.input_tokens, usage.output_tokens, hidden=admitted.hidden
+            )
         reservation = admitted.reservation
         if reservation is None:
             return
@@ -113,9 +143,13 @@ class Weighing:
             exact = Exactness.LOWER_BOUND
         nano = None if cost.cost_usd is None else to_nano_usd(cost.cost_usd)
         counts = usage if usage is not None else _NO_USAGE
-        self.state.quota.settle(reservation, actual_amounts(counts.input_tokens, counts.output_tokens, nano, reservation, exact, counts.total_tokens))
+        self.state.quota.settle(
+            reservation, actual_amounts(counts.input_tokens, counts.output_tokens, nano, reservation, exact, counts.total_tokens)
+        )
 
-    def _record(self, outcome: str, status: int, reading: Reading, cost: Cost, error: str | None, denied: Denied | None) -> UsageRecord:
+    def _record(
+        self, outcome: str, status: int, reading: Reading, cost: Cost, error: str | None, denied: Denied | None
+    ) -> UsageRecord:
         head, facts, usage, caller = self.head, self.facts, reading.usage, self.caller
         labels = head.labels
         began = self.began

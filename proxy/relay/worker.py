@@ -49,7 +49,9 @@ class Worker:
     async def start(self) -> None:
         """Listen. From here on calls are served."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: ClientConnection(self.state), sock=self._listener, backlog=4096, ssl=self._tls.context)
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self.state), sock=self._listener, backlog=4096, ssl=self._tls.context
+        )
         self._ticking = loop.create_task(self._tick())
         gc.collect()
         gc.freeze()  # what lives from the start is not looked at by the collector again

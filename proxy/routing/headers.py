@@ -16,7 +16,9 @@ from proxy.routing.provider import Provider
 
 Header = tuple[bytes, bytes]
 
-HOP, HOST, LENGTH, CREDENTIAL, LABEL, EXPECT, ENCODING, TYPE, BODY_ENCODING, RETRY, CONNECTION, TRANSFER, UPGRADE, SUBPROTOCOL = range(1, 15)
+HOP, HOST, LENGTH, CREDENTIAL, LABEL, EXPECT, ENCODING, TYPE, BODY_ENCODING, RETRY, CONNECTION, TRANSFER, UPGRADE, SUBPROTOCOL = (
+    range(1, 15)
+)
 _KINDS: Final[dict[bytes, int]] = {
     b"connection": CONNECTION,
     b"keep-alive": HOP,
@@ -111,9 +113,7 @@ def read_head(method: str, target: bytes, version: str, headers: list[Header]) -
     forwarded = head.forwarded
     for header in headers:
         kind = kind_of(header[0])
-        if not kind:
-            forwarded.append(header)
-        elif _take(head, kind, header[0], header[1]):
+        if not kind or _take(head, kind, header[0], header[1]):
             forwarded.append(header)
         elif kind == CONNECTION:
             named += tuple(token.strip().lower() for token in header[1].split(b","))
@@ -205,8 +205,13 @@ def _take_query_key(head: RequestHead) -> None:
     head.target = path + (b"?" + b"&".join(kept) if kept else b"")
 
 
-_KEY_HEADERS: Final = {"bearer": b"Authorization: Bearer ", "x-api-key": b"x-api-key: ", "api-key": b"api-key: ", "x-goog-api-key": b"x-goog-api-key: ",
-                       "authorization": b"Authorization: "}  # fmt: skip
+_KEY_HEADERS: Final = {
+    "bearer": b"Authorization: Bearer ",
+    "x-api-key": b"x-api-key: ",
+    "api-key": b"api-key: ",
+    "x-goog-api-key": b"x-goog-api-key: ",
+    "authorization": b"Authorization: ",
+}
 
 
 def with_credentials(head: RequestHead, target: bytes, provider: Provider, is_swapped: bool) -> tuple[bytes, bytes]:
@@ -233,7 +238,9 @@ def with_credentials(head: RequestHead, target: bytes, provider: Provider, is_sw
     return lines, target
 
 
-def request_lines(head: RequestHead, target: bytes, host: bytes, credentials: bytes, framing: bytes, provider: Provider, wants_identity: bool) -> bytes:
+def request_lines(
+    head: RequestHead, target: bytes, host: bytes, credentials: bytes, framing: bytes, provider: Provider, wants_identity: bool
+) -> bytes:
     """The head that goes to the provider, blank line included.
 
     Args:
@@ -273,12 +280,23 @@ class ResponseHead:
     """The provider's own id of the request: x-request-id, request-id, x-amzn-requestid, …"""
 
 
-_REQUEST_ID_NAMES: Final = frozenset((b"x-request-id", b"request-id", b"x-amzn-requestid", b"apim-request-id", b"cf-ray", b"x-goog-request-id"))
+_REQUEST_ID_NAMES: Final = frozenset(
+    (b"x-request-id", b"request-id", b"x-amzn-requestid", b"apim-request-id", b"cf-ray", b"x-goog-request-id")
+)
 _RESPONSE_KINDS: Final[dict[bytes, int]] = {
-    b"connection": CONNECTION, b"keep-alive": HOP, b"proxy-connection": HOP, b"proxy-authenticate": HOP, b"te": HOP, b"trailer": HOP,
-    b"transfer-encoding": TRANSFER, b"upgrade": UPGRADE, b"content-length": LENGTH, b"content-type": TYPE, b"content-encoding": BODY_ENCODING,
+    b"connection": CONNECTION,
+    b"keep-alive": HOP,
+    b"proxy-connection": HOP,
+    b"proxy-authenticate": HOP,
+    b"te": HOP,
+    b"trailer": HOP,
+    b"transfer-encoding": TRANSFER,
+    b"upgrade": UPGRADE,
+    b"content-length": LENGTH,
+    b"content-type": TYPE,
+    b"content-encoding": BODY_ENCODING,
     **dict.fromkeys(_REQUEST_ID_NAMES, CREDENTIAL),
-}  # fmt: skip
+}
 _seen_response: dict[bytes, int] = {}
 
 
