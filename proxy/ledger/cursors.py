@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from datetime import datetime
 from zlib import crc32
 
 import orjson
@@ -15,7 +16,7 @@ def to_cursor(started_at: str, record_id: str) -> str:
     return base64.urlsafe_b64encode(crc32(payload).to_bytes(4, "big") + payload).decode().rstrip("=")
 
 
-def from_cursor(cursor: str) -> tuple[str, str]:
+def from_cursor(cursor: str) -> tuple[datetime, str]:
     """(started_at, id) of the record it stands behind.
 
     Raises:
@@ -27,6 +28,6 @@ def from_cursor(cursor: str) -> tuple[str, str]:
         if raw[:4] != crc32(payload).to_bytes(4, "big"):
             raise ValueError("checksum does not match")
         started_at, record_id = orjson.loads(payload)
+        return datetime.fromisoformat(started_at), str(record_id)
     except (ValueError, TypeError, binascii.Error) as error:
         raise ValueError("not a cursor of this ledger") from error
-    return str(started_at), str(record_id)

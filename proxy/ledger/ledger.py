@@ -196,5 +196,5 @@ class Ledger(Protocol):
     async def forget_user(self, user: str) -> int:
         """Delete a person's records, sums and sessions; the number of records."""
 
-    async def forget_before(self, at: datetime) -> int:
-        """Retention: delete records that started before; sums stay. The number of records, or of partitions that were dropped."""
+    async def forget_before(self, at: datetime) -> None:
+        """Retention: delete records that started before (Postgres: whole months of them) and their bills; sums stay."""

@@ -12,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,23 +22,18 @@ from typing import Any, TypeVar
 import orjson
 
 from proxy.errors import LedgerError
-from proxy.ledger.cursors import from_cursor, to_cursor
-from proxy.ledger.intervals import interval_starts, zone_of
-from proxy.ledger.ledger import GroupSums, Page, Point, RecordFilter, Repriced, StoredKey
+from proxy.ledger.ledger import RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import missing, queries
-from proxy.ledger.rollup import BUCKET_SECONDS, COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.reading import Row, SqlReading, key_values
+from proxy.ledger.rollup import COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
 from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, storable_once, time_text, without_second_bills
 from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
-from proxy.ledger.statements import Statement, checked_groups, page_statement, pieces, sums_statement
-from proxy.ledger.summing import Totals
+from proxy.ledger.statements import Statement, page_statement
 from proxy.records import FIELDS, RefusedRecord, UsageRecord
 
 READERS = 3
 BUSY_SECONDS = 10.0
-PAGE_RECORDS = 1000
 DELETED_AT_ONCE = 5000
-USED_GROUPS = ("user", "team", "key_id", "provider", "request_model")
-KEY_COLUMNS = tuple(field.name for field in fields(StoredKey))
 _JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
 _STREAMED_AT = FIELDS.index("streamed")
 _MONEY_COLUMNS = tuple(f"{name}_{part}" for name in MONEY_FIELDS for part in ("units", "rest"))
@@ -65,11 +59,12 @@ def _rollup_upsert() -> str:
 _ADD_TO_ROLLUP = _rollup_upsert()
 
 
-class SqliteLedger:
+class SqliteLedger(SqlReading):
     """Implements `Ledger`. One file, any number of processes on one machine."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._dialect = DIALECT
         self._sql = queries("sqlite")
         self._write_thread = ThreadPoolExecutor(1, "ledger-write")
         self._read_threads = ThreadPoolExecutor(READERS, "ledger-read")
@@ -97,80 +92,12 @@ class SqliteLedger:
         offered = storable_once(records)
         return await self._write(lambda connection: self._append(connection, offered))
 
-    async def record(self, record_id: str) -> UsageRecord | None:
-        statement = page_statement(DIALECT, RecordFilter(request_id=record_id), 1, None)
-        rows = await self._fetch(statement)
-        return _record(rows[0]) if rows else None
-
-    async def records(self, which: RecordFilter, limit: int, cursor: str | None) -> Page:
-        behind = None if cursor is None else from_cursor(cursor)
-        rows = await self._fetch(page_statement(DIALECT, which, limit + 1, behind))
-        found = [_record(row) for row in rows[:limit]]
-        return Page(found, to_cursor(found[-1].started_at, found[-1].id) if len(rows) > limit and found else None)
-
-    async def export(self, which: RecordFilter) -> AsyncIterator[UsageRecord]:
-        behind: tuple[str, str] | None = None
-        while True:
-            rows = await self._fetch(page_statement(DIALECT, which, PAGE_RECORDS, behind, is_oldest_first=True))
-            for row in rows:
-                record = _record(row)
-                yield record
-                behind = (record.started_at, record.id)
-            if len(rows) < PAGE_RECORDS:
-                return
-
-    async def sums(self, which: RecordFilter, group_by: Sequence[str] = (), limit: int = 1000) -> list[GroupSums]:
-        groups = checked_groups(group_by)
-        return (await self._totals(which, groups)).ranked(groups, limit)
-
-    async def timeseries(self, which: RecordFilter, interval: str, timezone: str, group_by: Sequence[str] = ()) -> list[Point]:
-        groups = checked_groups(group_by)
-        zone = zone_of(timezone)
-        bounded = await self._bounded(which)
-        if bounded is None:
-            return []
-        assert bounded.start_at is not None
-        assert bounded.end_at is not None
-        starts = interval_starts(bounded.start_at.timestamp(), bounded.end_at.timestamp(), interval, zone)
-        totals = Totals(1 + len(groups), amount_of)
-        for piece in pieces(bounded, groups):
-            totals.add(await self._fetch(sums_statement(DIALECT, piece, bounded, groups, starts)))
-        return totals.points(groups, starts)
-
-    async def last_sessions(self, user: str, limit: int = 50) -> list[dict[str, object]]:
-        rows = await self._fetch(Statement(self._sql["last_sessions"], [user, limit]))
-        names = ("session", "requests", "total_tokens", "cost_usd", "first_at", "last_at")
-        return [dict(zip(names, row, strict=True)) for row in rows]
-
-    async def used_since(self, start_at: datetime) -> list[GroupSums]:
-        totals = Totals(len(USED_GROUPS) + 1, amount_of)
-        which = RecordFilter(start_at=start_at)
-        for piece in pieces(which, USED_GROUPS):
-            rows = await self._fetch(sums_statement(DIALECT, piece, which, (*USED_GROUPS, "outcome")))
-            totals.add(row for row in rows if row[len(USED_GROUPS)] != "denied")
-        return totals.merged_groups((*USED_GROUPS[:-1], "model"))
-
-    async def keys(self) -> list[StoredKey]:
-        rows = await self._fetch(Statement(self._sql["keys"]))
-        return [_key(row) for row in rows]
-
     async def put_key(self, key: StoredKey) -> None:
-        values = (
-            key.key_id, key.key_sha256, key.user, key.team, key.tier, key.name, key.created_at, key.created_by, key.expires_at,
-            key.revoked_at, orjson.dumps(key.settings).decode(),
-        )  # fmt: skip
-        await self._write(lambda connection: self._change(connection, "put_key", values))
-
-    async def setting(self, name: str) -> object | None:
-        rows = await self._fetch(Statement(self._sql["setting"], [name]))
-        return orjson.loads(rows[0][0]) if rows else None
+        await self._write(lambda connection: self._change(connection, "put_key", key_values(key)))
 
     async def put_setting(self, name: str, value: object) -> None:
         text = orjson.dumps(value).decode()
         await self._write(lambda connection: self._change(connection, "put_setting", (name, text)))
-
-    async def change_marker(self) -> str:
-        return str((await self._fetch(Statement(self._sql["change_marker"])))[0][0])
 
     async def reprice(self, prices: Sequence[Repriced]) -> int:
         return await self._write(lambda connection: self._reprice(connection, prices))
@@ -178,20 +105,13 @@ class SqliteLedger:
     async def forget_user(self, user: str) -> int:
         return await self._write(lambda connection: self._forget_user(connection, user))
 
-    async def forget_before(self, at: datetime) -> int:
+    async def forget_before(self, at: datetime) -> None:
         """In small transactions, so that appends get in between."""
         until = time_text(at)
-        total = 0
-        while True:
-            count = await self._write(
-                lambda connection: connection.execute(self._sql["delete_records_before"], (until, DELETED_AT_ONCE)).rowcount
-            )
-            total += count
-            if count < DELETED_AT_ONCE:
-                break
-        await self._write(lambda connection: connection.execute(self._sql["delete_bills_before"], (until,)).rowcount)
-        await self._write(lambda connection: connection.execute(self._sql["delete_sessions_before"], (until,)).rowcount)
-        return total
+        while await self._write(lambda connection: self._delete(connection, "delete_records_before", until, DELETED_AT_ONCE)):
+            pass
+        await self._write(lambda connection: self._delete(connection, "delete_bills_before", until))
+        await self._write(lambda connection: self._delete(connection, "delete_sessions_before", until))
 
     def _append(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord]:
         ids = orjson.dumps([record.id for record in offered]).decode()
@@ -232,7 +152,7 @@ class SqliteLedger:
             row = connection.execute(statement.text, statement.values).fetchone()
             if row is None:
                 continue
-            old = _record(row)
+            old = self._record(row)
             new = price.applied_to(old)
             connection.execute(
                 self._sql["reprice_record"], (old.id, new.input_cost_usd, new.output_cost_usd, new.cost_usd, new.price_source)
@@ -246,31 +166,34 @@ class SqliteLedger:
         return count
 
     def _forget_user(self, connection: sqlite3.Connection, user: str) -> int:
-        count = connection.execute(self._sql["delete_user_records"], (user,)).rowcount
+        count = self._delete(connection, "delete_user_records", user)
         for name in ("delete_user_rollups", "delete_user_series", "delete_user_sessions"):
-            connection.execute(self._sql[name], (user,))
+            self._delete(connection, name, user)
         return count
+
+    def _delete(self, connection: sqlite3.Connection, name: str, *values: object) -> int:
+        return connection.execute(self._sql[name], values).rowcount
 
     def _change(self, connection: sqlite3.Connection, name: str, values: Sequence[object]) -> None:
         connection.execute(self._sql[name], values)
         connection.execute(self._sql["count_change"])
 
-    async def _totals(self, which: RecordFilter, groups: Sequence[str]) -> Totals:
-        totals = Totals(len(groups), amount_of)
-        for piece in pieces(which, groups):
-            totals.add(await self._fetch(sums_statement(DIALECT, piece, which, groups)))
-        return totals
+    @staticmethod
+    def _record(row: Row) -> UsageRecord:
+        values = list(row)
+        for at in _JSON_AT:
+            if values[at] is not None:
+                values[at] = orjson.loads(values[at])
+        values[_STREAMED_AT] = bool(values[_STREAMED_AT])
+        return UsageRecord._make(values)
 
-    async def _bounded(self, which: RecordFilter) -> RecordFilter | None:
-        """The filter with both ends set, to what there is; None where there is nothing."""
-        if which.start_at is not None and which.end_at is not None:
-            return which if which.start_at < which.end_at else None
-        first, last = (await self._fetch(Statement(self._sql["first_and_last_bucket"])))[0]
-        if first is None:
-            return None
-        start = which.start_at or datetime.fromtimestamp(first, UTC)
-        end = which.end_at or datetime.fromtimestamp(last, UTC) + timedelta(seconds=BUCKET_SECONDS)
-        return replace(which, start_at=start, end_at=end) if start < end else None
+    @staticmethod
+    def _amount(parts: Sequence[object]) -> Decimal:
+        return amount_of(parts)
+
+    @staticmethod
+    def _bucket(value: int) -> datetime:
+        return datetime.fromtimestamp(value, UTC)
 
     async def _fetch(self, statement: Statement) -> list[tuple[Any, ...]]:
         def run() -> list[tuple[Any, ...]]:
@@ -369,16 +292,3 @@ def _row(record: UsageRecord) -> list[object]:
         if row[at] is not None:
             row[at] = orjson.dumps(row[at]).decode()
     return row
-
-
-def _record(row: Sequence[Any]) -> UsageRecord:
-    values = list(row)
-    for at in _JSON_AT:
-        if values[at] is not None:
-            values[at] = orjson.loads(values[at])
-    values[_STREAMED_AT] = bool(values[_STREAMED_AT])
-    return UsageRecord._make(values)
-
-
-def _key(row: Sequence[Any]) -> StoredKey:
-    return StoredKey(**dict(zip(KEY_COLUMNS, [*row[:-1], orjson.loads(row[-1])], strict=True)))

@@ -53,8 +53,8 @@ class Dialect:
     span: Callable[[Parameters, str, int, Sequence[object]], tuple[str, str, str]]
     """(parameters, time column, number of the first interval, edges) → (what stands before the table in FROM, condition that
     keeps to the edges, expression of the interval's number); edges are the beginnings and the end of the last."""
-    record_pruning: Callable[[Parameters, datetime | None, datetime | None], Sequence[str]] = lambda _p, _s, _e: ()
-    """Further conditions that keep a search out of partitions which cannot hold anything."""
+    record_pruning: Callable[[Parameters, datetime | None, datetime | None, str | None], Sequence[str]] = lambda *_: ()
+    """(parameters, start, end, id) → conditions that keep a search out of partitions which cannot hold anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def sums_statement(
     if is_rollup:
         table += ' JOIN "series" AS s ON s."id" = r."series_id"'
     if not is_rollup:
-        conditions += dialect.record_pruning(values, piece.start_at, piece.end_at)
+        conditions += dialect.record_pruning(values, piece.start_at, piece.end_at, which.request_id)
     conditions += _matches(values, which, side)
     columns = [*groups, *(_rollup_counts() if is_rollup else _record_counts())]
     for name in MONEY_FIELDS:
@@ -133,17 +133,19 @@ def sums_statement(
 
 
 def page_statement(
-    dialect: Dialect, which: RecordFilter, limit: int, behind: tuple[object, str] | None, *, is_oldest_first: bool = False
+    dialect: Dialect, which: RecordFilter, limit: int, behind: tuple[datetime, str] | None, *, is_oldest_first: bool = False
 ) -> Statement:
     """Records by (started_at, id); `behind` is the (started_at, id) after which to go on."""
     values = Parameters(dialect.mark)
     piece = Piece("records", which.start_at, which.end_at)
     conditions = _between(values, 'r."started_at"', dialect.record_instant, piece)
-    conditions += dialect.record_pruning(values, which.start_at, which.end_at)
+    conditions += dialect.record_pruning(values, which.start_at, which.end_at, which.request_id)
     conditions += _matches(values, which, "r")
     order, sign = ("ASC", ">") if is_oldest_first else ("DESC", "<")
     if behind is not None:
-        conditions.append(f'(r."started_at", r."id") {sign} ({values.add(behind[0])}, {values.add(behind[1])})')
+        conditions.append(
+            f'(r."started_at", r."id") {sign} ({values.add(dialect.record_instant(behind[0]))}, {values.add(behind[1])})'
+        )
     text = f'SELECT {COLUMNS} FROM "usage_records" AS r{_where(conditions)}'  # noqa: S608 -- as above
     text += f' ORDER BY r."started_at" {order}, r."id" {order} LIMIT {values.add(limit)}'
     return Statement(text, values.values)

@@ -46,8 +46,7 @@ def test_kill_9_loses_no_appended_record(tmp_path: Path, mode: str) -> None:
             env={**os.environ, "PYTHONPATH": "."},
         )
         assert process.stdout is not None
-        for _ in range(500 + 333 * round_number):
-            acknowledged.append(process.stdout.readline().strip())
+        acknowledged += [process.stdout.readline().strip() for _ in range(500 + 333 * round_number)]
         process.send_signal(signal.SIGKILL)
         acknowledged += process.stdout.read().split("\n")[:-1]  # what it still said before it died
         process.stdout.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def spooled(directory: Path, records: Sequence[UsageRecord]) -> None:
 
 async def until(condition: object, seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # type: ignore[operator]
+        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 -- conditions of the file system have no event
             await asyncio.sleep(0.005)
 
 
@@ -75,7 +76,7 @@ async def test_everything_arrives_once_and_the_segments_go(tmp_path: Path) -> No
     assert await drain.drain_now() == 25
     assert set(ledger.kept) == {record.id for record in records}
     assert sorted(seen.ids) == sorted(ledger.kept)
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
     assert max(ledger.calls) <= 7
     stats = await drain.stats()
     assert (stats.new, stats.known, stats.backlog_bytes) == (25, 0, 0)

@@ -34,9 +34,6 @@ FROM "sessions" WHERE "user" = ?1 ORDER BY "last_at" DESC, "session" LIMIT ?2;
 -- name: first_and_last_bucket
 SELECT MIN("bucket_at"), MAX("bucket_at") FROM "rollups";
 
--- name: first_and_last_record
-SELECT MIN("started_at"), MAX("started_at") FROM "usage_records";
-
 -- name: keys
 SELECT "key_id", "key_sha256", "user", "team", "tier", "name", "created_at", "created_by", "expires_at", "revoked_at", "settings"
 FROM "virtual_keys" ORDER BY "created_at", "key_id";
