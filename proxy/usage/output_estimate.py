@@ -1,7 +1,7 @@
 """Output tokens of a stream that ended before its usage came, estimated from the text that passed.
 
 How: the first events are parsed anyway, and their text is counted in full. After that most events are not looked at; one in
-about 4 KiB is parsed as a sample, always the event that crosses a fixed byte of the stream, so that the result does not
+16 KiB is parsed as a sample, always the event that crosses a fixed byte of the stream, so that the result does not
 depend on how the network cut it. A sample drawn by bytes favours long events, so ratios to the event's own size are averaged
 and multiplied by the bytes that passed (probability proportional to size). Tokens are text bytes / 4, but no fewer than
 events with text: most providers send one event a token.
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import orjson
 
 BYTES_PER_TOKEN = 4
-SAMPLE_EVERY_BYTES = 4 << 10
+SAMPLE_EVERY_BYTES = 16 << 10
 _TEXT_KEYS = frozenset(
     {
         "content",

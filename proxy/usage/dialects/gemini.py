@@ -62,12 +62,12 @@ class GeminiContent:
         tier = text(usage.get("serviceTier")) or text(usage.get("trafficType"))
         found.set_labels(text(event.get("modelVersion")), text(event.get("responseId")), tier)
         candidates = mappings(event.get("candidates"))
-        if counts := read_usage_metadata(usage):
-            found.usage = counts
+        if first_count(usage, *_COUNT_KEYS) is not None:
+            found.report(read_usage_metadata, usage)
             found.is_placeholder = first_count(usage, "candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount") is None
         is_done = any(item.get("finishReason") for item in candidates) or "blockReason" in mapping(event.get("promptFeedback"))
         if is_done:
-            found.is_final, found.is_placeholder = found.usage is not None, False
+            found.is_final, found.is_placeholder = found.has_usage, False
         queries = sum(_queries(item) for item in candidates)
         if queries > found.units.get("web_searches", 0):
             found.units["web_searches"] = Decimal(queries)

@@ -16,7 +16,7 @@ class OpenAIChat:
     """`chat.completion`, `chat.completion.chunk`, `text_completion`."""
 
     api = "openai.chat"
-    needles = (b'tokens"', b"[DONE]", b'"error"')
+    needles = (b'tokens"', b'"error"')
 
     @staticmethod
     def matches(name: str, event: Object) -> bool:
@@ -32,7 +32,8 @@ class OpenAIChat:
             found.api = "openai.completions"
         usage = _usage(event, choices)
         if usage:
-            found.usage = read_counts(usage) or found.usage
+            if has_counts(usage):
+                found.report(read_counts, usage)
             found.cost_usd = read_cost_usd(usage) if found.cost_usd is None else read_cost_usd(usage) or found.cost_usd
             found.units.update(read_units(usage))
             found.is_final = not choices or any(choice.get("finish_reason") for choice in choices)

@@ -18,7 +18,7 @@ class OpenAIRuns:
     """`thread.run`, `thread.run.step` and the `thread.*` events."""
 
     api = "openai.assistants"
-    needles = (b'tokens"', b"[DONE]", b'"error"')
+    needles = (b'tokens"', b'"error"')
 
     def __init__(self) -> None:
         self._has_run_usage = False

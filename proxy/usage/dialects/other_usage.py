@@ -18,7 +18,7 @@ class OtherUsage:
 
     api = ""
     """Not told by the bytes: the request's guess stands."""
-    needles = (b'"usage', b'"error"', b"[DONE]")
+    needles = (b'"usage', b'"error"')
 
     @staticmethod
     def matches(name: str, event: Object) -> bool:

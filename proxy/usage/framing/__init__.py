@@ -36,6 +36,11 @@ class Framing(Protocol):
     broken_reason: str | None
 
     @property
+    def quick_ends(self) -> tuple[bytes, ...]:
+        """How chunks end that end with an event holding an object; empty where the end of a chunk does not tell."""
+        ...
+
+    @property
     def has_pending(self) -> bool:
         """Whether the last chunk ended inside an event."""
         ...

@@ -31,6 +31,7 @@ class AwsEventStreamFraming:
     """Cuts frames; names come from `:event-type`, `:exception-type` or `:error-code`."""
 
     __slots__ = ("_buffer", "broken_reason", "skipped_count")
+    quick_ends: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self._buffer = bytearray()

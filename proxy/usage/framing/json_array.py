@@ -19,6 +19,7 @@ class JsonArrayFraming:
     """Cuts the objects at depth 1 out of an array; what stands between them is dropped."""
 
     __slots__ = ("_buffer", "_depth", "_is_in_string", "_scanned", "broken_reason", "skipped_count")
+    quick_ends: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self._buffer = bytearray()

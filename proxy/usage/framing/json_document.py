@@ -20,7 +20,8 @@ LONG_BYTES = 256 << 10
 """A list of embeddings above this is read from head and tail too: parsing megabytes of floats would cost milliseconds."""
 
 _VECTORS = re.compile(rb'"(?:embedding|embeddings|values)"\s*:\s*[\[{"]')
-_USAGE = re.compile(rb'(?<!\\)"(usage|usageMetadata|meta|usage_info)"\s*:\s*(?=\{)')
+_USAGE_KEYS = (b"usage", b"usageMetadata", b"meta", b"usage_info")
+_TO_OBJECT = re.compile(rb"\s*:\s*(?=\{)")
 _LABEL = re.compile(rb'(?<!\\)"(model|object|id|modelVersion|service_tier)"\s*:\s*"([^"\\]{1,200})"')
 
 
@@ -28,6 +29,7 @@ class JsonDocumentFraming:
     """One event at the end of the body; or one a line, once the first line has proved to be JSON of its own."""
 
     __slots__ = ("_has_looked", "_lines", "_parts", "_size", "_tail", "broken_reason", "skipped_count")
+    quick_ends: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -112,15 +114,19 @@ def _is_json(line: bytes) -> bool:
 def _summary(head: bytes, tail: bytes) -> bytes:
     """A small document with the usage object and the labels of a long one; empty where the tail has no usage."""
     found: dict[str, object] = {}
-    for match in _USAGE.finditer(tail):
-        text = tail[match.end() :].decode("utf-8", "replace")
+    for key in _USAGE_KEYS:
+        quoted = b'"' + key + b'"'
+        at = tail.rfind(quoted)  # the last one; a quote inside a text would have a backslash before it
+        begin = _TO_OBJECT.match(tail, at + len(quoted)) if at >= 0 and tail[at - 1 : at] != b"\\" else None
+        if begin is None:
+            continue
         try:
-            found[match[1].decode()], _ = JSONDecoder().raw_decode(text)
+            found[key.decode()], _ = JSONDecoder().raw_decode(tail[begin.end() :].decode("utf-8", "replace"))
         except (JSONDecodeError, RecursionError):
             continue
     if not found:
         return b""
-    for part in (tail, head):
+    for part in (tail[-HEAD_BYTES:], head):
         for label in _LABEL.finditer(part):
             found[label[1].decode()] = label[2].decode("utf-8", "replace")
     kinds = ("data", "embeddings", "embedding", "predictions", "results", "choices", "candidates", "texts")

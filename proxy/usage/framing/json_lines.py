@@ -9,6 +9,7 @@ class JsonLinesFraming:
     """Cuts at line feeds; a carriage return before one goes with it."""
 
     __slots__ = ("_buffer", "_is_skipping", "broken_reason", "skipped_count")
+    quick_ends: tuple[bytes, ...] = (b"}\n",)
 
     def __init__(self) -> None:
         self._buffer = bytearray()

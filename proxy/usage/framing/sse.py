@@ -19,6 +19,7 @@ class SseFraming:
     """Cuts an SSE stream. A block runs up to the last blank line; only split() looks at lines."""
 
     __slots__ = ("_buffer", "_is_first", "_is_skipping", "broken_reason", "skipped_count")
+    quick_ends: tuple[bytes, ...] = (b"}\n\n", b"}\r\n\r\n")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
