@@ -228,9 +228,9 @@ def _may_be_usage_event(text: bytes, at: int, scanned: int) -> bool:
             return False
     while (at := text.find(_CHOICES, at)) >= 0:
         found = _CHOICES_VALUE.match(text, at)
+        if found is not None and found[1] is not None:
+            return found[1] == b"]"
         if found is None or found.end() == len(text):
             return True  # not all of it is here
-        if found[1] is not None:
-            return found[1] == b"]"
         at = found.end()  # a value, not the name
     return True

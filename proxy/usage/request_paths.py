@@ -208,14 +208,14 @@ def _google(parts: list[str], lower: list[str]) -> PathFacts | None:
     if api == "vertex.predict" and "anthropic" in lower[:-2]:
         api = "anthropic.messages"
     model = name if collection == "models" or len(parts) < 2 else f"{parts[-2]}/{name}"
-    return PathFacts(api, True, model, True, is_stream, reads="json")
+    return PathFacts(api, True, model or None, True, is_stream, reads="json")
 
 
 def _bedrock(parts: list[str], lower: list[str]) -> PathFacts | None:
     """`/model/ID/converse` and its like; ID may be an ARN with slashes."""
     if "model" not in lower[:-2]:
         return None
-    model = "/".join(parts[lower.index("model") + 1 : -1])
+    model = "/".join(parts[lower.index("model") + 1 : -1]) or None
     if lower[-1] == "count-tokens":
         return PathFacts("bedrock.count_tokens", model=model, is_model_from_path=True)
     if lower[-1] not in _BEDROCK_METHODS:
@@ -244,7 +244,7 @@ def _post(parts: list[str], lower: list[str]) -> PathFacts:
         return PathFacts(api, True, model, is_stream=last == "generate_stream", reads="json")
     if "models" in lower[:-1]:
         named = parts[lower.index("models") + 1 :]
-        return PathFacts("huggingface.generate", True, "/".join(named[:2]), reads="any")
+        return PathFacts("huggingface.generate", True, "/".join(named[:2]) or None, reads="any")
     return PathFacts("unknown", True, model, reads="any")
 
 
