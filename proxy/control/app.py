@@ -99,9 +99,7 @@ def _guarded(route: Route) -> Call:
 
 
 @web.middleware
-async def _answer_errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def _answer_errors(request: web.Request, handler: Call) -> web.StreamResponse:
     request[REQUEST_ID] = make_uuid7(context_of(request).clock())
     try:
         return await handler(request)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from proxy.control.context import Context
-from proxy.control.journal import ControlLedger
 from proxy.control.replies import ApiError
-from proxy.ledger.ledger import RecordFilter
+from proxy.control.settings_journal import journalled
+from proxy.ledger.ledger import Ledger, RecordFilter
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
 from proxy.rules import Rules
 
@@ -108,7 +108,7 @@ def _user_of(key: str, rules: Rules, now: float) -> Identity:
     return Identity("user", rules.caller_for_own_key(key).user, None, "own")
 
 
-async def ensure_admin_key(ledger: ControlLedger, environ: Mapping[str, str]) -> str | None:
+async def ensure_admin_key(ledger: Ledger, environ: Mapping[str, str]) -> str | None:
     """Make an admin key at the first start, where the environment gives none.
 
     Returns:
@@ -117,16 +117,16 @@ async def ensure_admin_key(ledger: ControlLedger, environ: Mapping[str, str]) ->
     if environ.get(ADMIN_KEY_VARIABLE):
         return None
     key = VIRTUAL_KEY_PREFIX + "admin-" + secrets.token_urlsafe(32)
-    is_first = await ledger.add_setting(ADMIN_KEY_SETTING, {"sha256": key_digest(key)})
+    is_first = await journalled(ledger).add_setting(ADMIN_KEY_SETTING, {"sha256": key_digest(key)})
     return key if is_first else None
 
 
-async def admin_digests(ledger: ControlLedger, environ: Mapping[str, str]) -> tuple[str, ...]:
+async def admin_digests(ledger: Ledger, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Digests of the admin keys in force. The environment's key replaces the made one."""
     given = environ.get(ADMIN_KEY_VARIABLE)
     if given:
         return (key_digest(given),)
-    kept = await ledger.setting(ADMIN_KEY_SETTING)
+    kept = await journalled(ledger).setting(ADMIN_KEY_SETTING)
     return (str(kept["sha256"]),) if isinstance(kept, Mapping) and "sha256" in kept else ()
 
 

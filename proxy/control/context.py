@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -14,8 +14,10 @@ from aiohttp import web
 
 from proxy.control.feed import LiveFeed
 from proxy.control.journal import ControlLedger
+from proxy.control.settings_journal import journalled
 from proxy.control.workers import WorkersLink
 from proxy.errors import LedgerError
+from proxy.ledger.ledger import Ledger
 from proxy.records import UsageRecord
 from proxy.rules import Rules
 from proxy.telemetry.metrics import Metrics
@@ -29,7 +31,7 @@ async def _nothing_to_refresh() -> None:
 class Context:
     """The house as the API sees it."""
 
-    ledger: ControlLedger
+    given_ledger: InitVar[Ledger]
     rules: Rules
     workers: WorkersLink
     metrics: Metrics
@@ -48,6 +50,11 @@ class Context:
 
     listeners: list[Callable[[Sequence[UsageRecord]], None]] = field(default_factory=list)
     """Who else wants new records (alerts); called in turn, must not raise, must not wait."""
+
+    ledger: ControlLedger = field(init=False)
+
+    def __post_init__(self, given_ledger: Ledger) -> None:
+        self.ledger = journalled(given_ledger)
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
         """`Ledger.append`, with its time and failures counted; what the drain is given.

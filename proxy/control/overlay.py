@@ -17,8 +17,10 @@ import structlog
 from proxy.control.journal import ControlLedger
 from proxy.control.overrides import PREFIX as OVERRIDE_PREFIX
 from proxy.control.periods import iso
+from proxy.control.settings_journal import journalled
 from proxy.control.switch import PREFIX as STOP_PREFIX
 from proxy.errors import LedgerError
+from proxy.ledger.ledger import Ledger
 
 POLL_SECONDS = 0.25
 Overlay = dict[str, object]
@@ -29,13 +31,13 @@ _log = structlog.get_logger("control.overlay")
 class OverlayKeeper:
     """Keeps the overlay in force equal to what the ledger says."""
 
-    def __init__(self, ledger: ControlLedger, publish: Callable[[Overlay], Awaitable[None]], clock: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger, publish: Callable[[Overlay], Awaitable[None]], clock: Callable[[], float]) -> None:
         """
         Args:
             publish: puts an overlay into force; called only when it differs from the last one.
             clock: Unix seconds.
         """
-        self._ledger = ledger
+        self._ledger = journalled(ledger)
         self._publish = publish
         self._clock = clock
         self._marker: str | None = None

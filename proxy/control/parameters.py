@@ -188,7 +188,7 @@ def read_query(request: web.Request, known: Sequence[Parameter]) -> dict[str, An
     for name in request.query:
         if name not in by_name:
             allowed = ", ".join(by_name) or "none"
-            raise ApiError(400, "unknown_parameter", f"parameter `{name[:80]!a}` is not known here; known: {allowed}")
+            raise ApiError(400, "unknown_parameter", f"parameter `{ascii(name[:80])[1:-1]}` is not known here; known: {allowed}")
     values: dict[str, Any] = {}
     for name, parameter in by_name.items():
         raws = request.query.getall(name, [])

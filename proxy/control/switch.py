@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from proxy.control.audit import note
 from proxy.control.auth import identity_of
@@ -13,20 +13,36 @@ from proxy.control.context import Context, context_of
 from proxy.control.overrides import Text
 from proxy.control.parameters import read_query
 from proxy.control.periods import iso
-from proxy.control.replies import ApiError, json_reply
+from proxy.control.replies import json_reply
 from proxy.control.routes import Body, Route, read_body
 
 PREFIX = "stop:"
 
 
-class SwitchBody(Body):
-    """What to stop or to let go again. `value` names the provider, model pattern, team or user; for `all` it is left out."""
-
-    scope: Literal["all", "provider", "model", "team", "user"]
-    value: Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")] = ""
+class _Turn(Body):
     stopped: bool = True
+    """false lets go again."""
     reason: Text | None = None
     cut_streams: bool = False
+    """Also end answers that are on their way."""
+
+
+class TurnAll(_Turn):
+    """Everything."""
+
+    scope: Literal["all"]
+    value: Literal[""] = ""
+
+
+class TurnOne(_Turn):
+    """One provider, team, user or key (by key_id), or the models of a shell pattern."""
+
+    scope: Literal["provider", "model", "team", "user", "key"]
+    value: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class SwitchBody(RootModel[Annotated[TurnAll | TurnOne, Field(discriminator="scope")]]):
+    """What to stop, or to let go again."""
 
 
 async def show_switch(request: web.Request) -> web.Response:
@@ -36,9 +52,7 @@ async def show_switch(request: web.Request) -> web.Response:
 
 async def turn_switch(request: web.Request) -> web.Response:
     context = context_of(request)
-    body = await read_body(request, SwitchBody)
-    if (body.scope == "all") == bool(body.value):
-        raise ApiError(409, "bad_scope", "`value` names what to stop; it is left out for the scope `all` and needed for others")
+    body = (await read_body(request, SwitchBody)).root
     name = f"{PREFIX}{body.scope}:{body.value}"
     stop = {
         "scope": body.scope,
@@ -63,5 +77,5 @@ async def _stops(context: Context) -> list[object]:
 
 ROUTES = (
     Route("GET", "/switch", show_switch, "admin", "Emergency stops in force", "Switch"),
-    Route("POST", "/switch", turn_switch, "admin", "Stop, or let go again", "Switch", body=SwitchBody, also=(409,)),
+    Route("POST", "/switch", turn_switch, "admin", "Stop, or let go again", "Switch", body=SwitchBody),
 )
