@@ -79,7 +79,7 @@ UNITS: Mapping[str, UnitPrice] = MappingProxyType(
         "social_searches": UnitPrice("social_searches_kcount", 1_000, is_size=False),
         "file_searches": UnitPrice("storage_searches_kcount", 1_000, is_size=False),
         "code_sessions": UnitPrice("code_executions_kcount", 1_000, is_size=False),
-        "search_units": UnitPrice("rerank_searches_kcount", 1_000, is_size=False),
+        "search_units": UnitPrice("rerank_searches_kcount", 1_000, is_size=True),
         "images": UnitPrice("images_kcount", 1_000, is_size=True),
         "characters": UnitPrice("input_mchars", 1_000_000, is_size=True, is_input=True),
         "audio_seconds": UnitPrice("audio_hours", SECONDS_PER_HOUR, is_size=True),

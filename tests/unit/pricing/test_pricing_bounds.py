@@ -116,7 +116,7 @@ def usages(draw: st.DrawFn) -> TokenUsage:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     of=tariffs(),
     usage=usages(),
@@ -139,7 +139,7 @@ def test_no_split_no_tier_and_no_hour_costs_more_than_the_bound(
     assert nano <= of.upper_bound_nano_usd(usage.input_tokens, usage.output_tokens)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(of=tariffs(), counts=st.lists(st.one_of(st.none(), st.integers(-5, 2_000)), min_size=11, max_size=11))
 def test_no_counts_however_contradictory_raise_or_go_below_zero(of: Tariff, counts: list[int | None]) -> None:
     cost = of.price(TokenUsage(*counts), service_tier=None, started_at=NOON)

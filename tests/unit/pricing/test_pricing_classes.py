@@ -161,6 +161,12 @@ def test_characters_seconds_and_pages() -> None:
     assert price(tariff(audio_hours="0.36"), seconds).cost_usd == Decimal("0.36") * 90 / 3_600
 
 
+def test_tokens_reported_beside_what_is_billed_cost_nothing() -> None:
+    usage = TokenUsage(input_tokens=4, output_tokens=1_073, units={"audio_seconds": Decimal(60)})
+    assert price(tariff(audio_hours="0.18"), usage).cost_usd == Decimal("0.18") * 60 / 3_600
+    assert price(tariff(audio_hours="0.18"), TokenUsage(input_tokens=4, output_tokens=1_073)).cost_usd is None
+
+
 def test_a_price_per_hour_is_rounded_to_fifteen_decimals() -> None:
     cost = price(tariff(audio_hours="0.111"), TokenUsage(units={"audio_seconds": Decimal(10)}))
     assert cost.cost_usd == Decimal("0.000308333333333")  # 0.111 × 10 ÷ 3,600 = 0.00030833…
@@ -235,13 +241,16 @@ def test_a_size_that_tokens_already_measure_needs_no_rate() -> None:
     usage = TokenUsage(input_tokens=100, output_tokens=100, units={"audio_seconds": Decimal(10), "images": Decimal(1)})
     assert price(CLAUDE, usage).cost_usd == mtok("3", 100) + mtok("15", 100)
     alone = price(CLAUDE, TokenUsage(units={"images": Decimal(1)}))
-    assert alone.cost_usd is None
-    assert alone.source == "no rate for images: p/m (the list)"
+    assert alone == Cost(None, None, None, "no rate for images: p/m (the list)")
 
 
 def test_what_was_not_reported_is_not_free() -> None:
     assert price(CLAUDE, TokenUsage()).source == "no counts reported: p/m (the list)"
     assert price(CLAUDE, TokenUsage()).cost_usd is None
+    fee_only = price(
+        tariff(input_mtok="1", output_mtok="1", web_searches_kcount="10"), TokenUsage(units={"web_searches": Decimal(1)})
+    )
+    assert fee_only == Cost(None, None, None, "no counts reported: p/m (the list)")
     output_only = price(CLAUDE, TokenUsage(output_tokens=10))
     assert output_only == Cost(None, mtok("15", 10), None, "input_tokens not reported: p/m (the list)")
     assert price(tariff(input_mtok="0", output_mtok="0"), TokenUsage(output_tokens=10)).cost_usd == 0
