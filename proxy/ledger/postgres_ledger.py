@@ -1,0 +1,306 @@
+"""The ledger in Postgres: for many writers and any number of records.
+
+Rules of this file: a batch, its bills and its sums are one transaction. Every writer touches rows in the same order (bills by key,
+records by id, series, roll-ups, sessions, each sorted), so that writers wait for each other and never deadlock. A batch travels
+as one array per column: as fast as COPY into a staging table, one round trip less, and nothing that a pooler could lose.
+
+Not here: what the statements say (statements.py, sql/queries/postgres.sql), connections (postgres_pool.py), schema
+(postgres_schema.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from proxy.ledger.ledger import Repriced, StoredKey
+from proxy.ledger.migrations import queries
+from proxy.ledger.partitions import (
+    FOREIGN_AT,
+    NEARNESS,
+    has_own_partition,
+    minted_at,
+    month_of,
+    months_ahead,
+    shifted,
+    time_of_id,
+)
+from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
+from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
+from proxy.ledger.reading import Row, SqlReading, key_values
+from proxy.ledger.rollup import COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rows import (
+    COUNT_FIELDS,
+    FLOAT_FIELDS,
+    JSON_FIELDS,
+    MONEY_FIELDS,
+    claims,
+    storable_once,
+    time_text,
+    without_second_bills,
+)
+from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Statement
+from proxy.records import FIELDS, UsageRecord
+
+_JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
+_MONEY_AT = tuple(FIELDS.index(name) for name in MONEY_FIELDS)
+_STARTED_AT = FIELDS.index("started_at")
+_TYPES = {
+    "minted_at": "timestamptz", "started_at": "timestamptz", "streamed": "boolean", "status": "integer",
+    **dict.fromkeys(COUNT_FIELDS, "bigint"), **dict.fromkeys(FLOAT_FIELDS, "float8"), **dict.fromkeys(MONEY_FIELDS, "numeric"),
+    **dict.fromkeys(JSON_FIELDS, "jsonb"),
+}  # fmt: skip
+_INSERTED = (*FIELDS, "minted_at")
+_FOREIGN = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
+
+
+class PostgresLedger(SqlReading):
+    """Implements `Ledger`. Any number of processes and machines at once."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Args:
+            url: `DATABASE_URL`; see postgres_pool.py for its parameters.
+        """
+        self._dialect = DIALECT
+        self._sql = queries("postgres")
+        self._months: set[datetime] = set()
+        self._pool = PostgresPool(url, self._prepare)
+
+    async def start(self) -> None:
+        await self._pool.open()
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
+        offered = storable_once(records)
+        started = [datetime.fromisoformat(record.started_at) for record in offered]
+        minted = {record.id: minted_at(record, at) for record, at in zip(offered, started, strict=True)}
+        await self._have_months({month_of(at) for at in minted.values()})
+        return await self._pool.transaction(lambda connection: self._append(connection, offered, minted))
+
+    async def put_key(self, key: StoredKey) -> None:
+        await self._change("put_key", key_values(key))
+
+    async def put_setting(self, name: str, value: object) -> None:
+        await self._change("put_setting", [name, orjson.dumps(value).decode()])
+
+    async def reprice(self, prices: Sequence[Repriced]) -> int:
+        return await self._pool.transaction(lambda connection: self._reprice(connection, prices))
+
+    async def forget_user(self, user: str) -> int:
+        async def work(connection: Connection) -> int:
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            tag = await connection.execute(self._sql["delete_user_records"], user, timeout=LONG_SECONDS)
+            for name in ("delete_user_series", "delete_user_sessions"):
+                await connection.execute(self._sql[name], user, timeout=LONG_SECONDS)
+            return int(tag.split()[-1])
+
+        return await self._pool.transaction(work)
+
+    async def forget_before(self, at: datetime) -> None:
+        async def drop(connection: Connection) -> list[str]:
+            names = [row[0] for row in await connection.fetch(self._sql["partitions"])]
+            return await drop_partitions_before(connection, at, names)
+
+        async def delete(connection: Connection) -> None:
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            for name in ("delete_foreign_before", "delete_default_before", "delete_bills_before", "delete_sessions_before"):
+                await connection.execute(self._sql[name], at, timeout=LONG_SECONDS)
+
+        await self._pool.transaction(drop)
+        self._months.clear()
+        await self._pool.transaction(delete)
+
+    async def _append(self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime]) -> list[UsageRecord]:
+        elsewhere = await self._stored_elsewhere(connection, offered, minted)
+        offered = [record for record in offered if record.id not in elsewhere]
+        if not offered:
+            return []
+        if any(record.billing_key is not None for record in offered):
+            offered = without_second_bills(offered, await self._claimed(connection, offered))
+        columns = list(zip(*(_row(record, minted[record.id]) for record in offered), strict=True))
+        inserted = {row[0] for row in await connection.fetch(_INSERT, *columns)}
+        new = [record for record in offered if record.id in inserted]
+        if new:
+            await self._add_to_rollups(connection, roll_up(new))
+            await self._add_to_sessions(connection, new)
+        return new
+
+    async def _stored_elsewhere(self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime]) -> set[str]:
+        """Ids that are stored already in the other of the two partitions in which an id can be (see partitions.py)."""
+        own = [record.id for record in offered if minted[record.id] != FOREIGN_AT]
+        found = {row[0] for row in await connection.fetch(_AMONG_FOREIGN, own)}
+        for record in offered:
+            if minted[record.id] == FOREIGN_AT and (at := time_of_id(record.id)) is not None:
+                found.update(row[0] for row in await connection.fetch(_IN_ITS_MONTH, record.id, at))
+        return found
+
+    async def _claimed(self, connection: Connection, offered: list[UsageRecord]) -> dict[str, str]:
+        """Claim the bills nobody has; who owns each. Waits for a writer that claims one of them at the same moment."""
+        started = {record.id: datetime.fromisoformat(record.started_at) for record in offered}
+        wanted = claims(offered)
+        if wanted:
+            owners = list(wanted.values())
+            await connection.execute(self._sql["claim_bills"], list(wanted), owners, [started[owner] for owner in owners])
+        keys = [record.billing_key for record in offered if record.billing_key is not None]
+        return dict(await connection.fetch(self._sql["bill_owners"], keys))
+
+    async def _add_to_rollups(self, connection: Connection, cells: dict[tuple[int, Dimensions], Cell]) -> None:
+        series = sorted((series_id(dimensions), dimensions) for dimensions in {dimensions for _, dimensions in cells})
+        ids = [key for key, _ in series]
+        await connection.execute(self._sql["insert_series"], ids, *zip(*(dimensions for _, dimensions in series), strict=True))
+        rows = sorted((bucket, series_id(dimensions), *cell.counts, *cell.money) for (bucket, dimensions), cell in cells.items())
+        buckets, keys, *sums = zip(*rows, strict=True)
+        await connection.execute(_ADD_TO_ROLLUPS, [datetime.fromtimestamp(bucket, UTC) for bucket in buckets], keys, *sums)
+
+    async def _add_to_sessions(self, connection: Connection, new: list[UsageRecord]) -> None:
+        cells = roll_up_sessions(new)
+        if cells:
+            users, sessions = zip(*cells, strict=True)
+            requests, tokens, costs, first, last = zip(*cells.values(), strict=True)
+            first_at, last_at = ([datetime.fromisoformat(at) for at in times] for times in (first, last))
+            await connection.execute(self._sql["add_to_sessions"], users, sessions, requests, tokens, costs, first_at, last_at)
+
+    async def _reprice(self, connection: Connection, prices: Sequence[Repriced]) -> int:
+        count = 0
+        for price in sorted(prices, key=lambda each: each.record_id):
+            row = await connection.fetchrow(
+                _LOCKED_RECORD, price.record_id, [time_of_id(price.record_id) or FOREIGN_AT, FOREIGN_AT]
+            )
+            if row is None:
+                continue
+            *columns, minted = row
+            old = self._record(columns)
+            new = price.applied_to(old)
+            money = [None if text is None else Decimal(text) for text in (new.input_cost_usd, new.output_cost_usd, new.cost_usd)]
+            await connection.execute(self._sql["reprice_record"], old.id, minted, *money, new.price_source)
+            await self._add_to_rollups(connection, roll_up([old], -1))
+            await self._add_to_rollups(connection, roll_up([new]))
+            if old.session is not None:
+                change = Decimal(new.cost_usd or 0) - Decimal(old.cost_usd or 0)
+                await connection.execute(self._sql["add_cost_to_session"], old.user, old.session, change)
+            count += 1
+        return count
+
+    async def _change(self, name: str, values: Sequence[object]) -> None:
+        async def work(connection: Connection) -> None:
+            await connection.execute(self._sql[name], *values)
+            await connection.execute(self._sql["count_change"])
+
+        await self._pool.transaction(work)
+
+    async def _prepare(self, connection: Connection) -> None:
+        await migrate(connection)
+        async with connection.transaction():
+            await make_partitions(connection, months_ahead(datetime.now(UTC)))
+
+    async def _have_months(self, months: set[datetime]) -> None:
+        """Have partitions for these months and for those to come, in a transaction of its own."""
+        now = datetime.now(UTC)
+        wanted = {month for month in months if has_own_partition(month, now)} | set(months_ahead(now))
+        needed = wanted - self._months
+        if needed:
+            await self._pool.transaction(lambda connection: make_partitions(connection, needed))
+            self._months |= needed
+
+    async def _fetch(self, statement: Statement) -> Sequence[Row]:
+        return await self._pool.fetch(statement.text, *statement.values)
+
+    @staticmethod
+    def _record(row: Row) -> UsageRecord:
+        values = list(row)
+        values[_STARTED_AT] = time_text(values[_STARTED_AT])
+        for at in _JSON_AT:
+            if values[at] is not None:
+                values[at] = orjson.loads(values[at])
+        for at in _MONEY_AT:
+            if values[at] is not None:
+                values[at] = f"{values[at]:f}"
+        return UsageRecord._make(values)
+
+    @staticmethod
+    def _amount(parts: Sequence[Any]) -> Decimal:
+        return Decimal(parts[0] or 0)
+
+    @staticmethod
+    def _bucket(value: datetime) -> datetime:
+        return value
+
+
+def _row(record: UsageRecord, minted: datetime) -> list[object]:
+    row: list[object] = [*record, minted]
+    row[_STARTED_AT] = datetime.fromisoformat(record.started_at)
+    for at in _JSON_AT:
+        if row[at] is not None:
+            row[at] = orjson.dumps(row[at]).decode()
+    for at in _MONEY_AT:
+        if row[at] is not None:
+            row[at] = Decimal(row[at])  # type: ignore[arg-type]
+    return row
+
+
+def _unnested(types: Sequence[str]) -> str:
+    arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(types, 1))
+    return f"SELECT * FROM unnest({arrays})"  # noqa: S608 -- our own names
+
+
+def _record_insert() -> str:
+    names = (*FIELDS, "minted_at")
+    columns = ", ".join(f'"{name}"' for name in names)
+    rows = _unnested([_TYPES.get(name, "text") for name in names])
+    return f'INSERT INTO "usage_records" ({columns}) {rows} ON CONFLICT DO NOTHING RETURNING "id"'
+
+
+def _rollup_upsert() -> str:
+    names = ("bucket_at", "series_id", *COUNTS, *MONEY_FIELDS)
+    types = ("timestamptz", "bytea", *("bigint" for _ in COUNTS), *("numeric" for _ in MONEY_FIELDS))
+    columns = ", ".join(f'"{name}"' for name in names)
+    sums = ", ".join(f'"{name}" = kept."{name}" + excluded."{name}"' for name in (*COUNTS, *MONEY_FIELDS))
+    return (
+        f'INSERT INTO "rollups" AS kept ({columns}) {_unnested(types)} ON CONFLICT ("bucket_at", "series_id") DO UPDATE SET {sums}'
+    )
+
+
+_INSERT = _record_insert()
+_ADD_TO_ROLLUPS = _rollup_upsert()
+_AMONG_FOREIGN = 'SELECT "id" FROM "usage_records_foreign" WHERE "id" = ANY($1::text[])'
+_IN_ITS_MONTH = 'SELECT "id" FROM "usage_records" WHERE "id" = $1 AND "minted_at" = $2'
+_LOCKED_RECORD = (
+    f'SELECT {COLUMNS}, r."minted_at" FROM "usage_records" AS r '  # noqa: S608 -- our own names
+    'WHERE r."id" = $1 AND r."minted_at" = ANY($2::timestamptz[]) FOR UPDATE'
+)
+
+
+def _span(values: Parameters, time: str, first: int, edges: Sequence[object]) -> tuple[str, str, str]:
+    """width_bucket finds the interval by bisection."""
+    starts = values.add(list(edges[:-1]))
+    condition = f"{time} >= {values.add(edges[0])} AND {time} < {values.add(edges[-1])}"
+    return "", condition, f"width_bucket({time}, {starts}::timestamptz[]) + {first - 1}"
+
+
+def _pruning(values: Parameters, start: datetime | None, end: datetime | None, record_id: str | None) -> list[str]:
+    conditions = []
+    if record_id is not None:
+        conditions.append(f'r."minted_at" = ANY({values.add([time_of_id(record_id) or FOREIGN_AT, FOREIGN_AT])}::timestamptz[])')
+    if start is not None:
+        conditions.append(f'(r."minted_at" >= {values.add(shifted(start, -NEARNESS))} OR r."minted_at" = {_FOREIGN})')
+    if end is not None:
+        conditions.append(f'r."minted_at" < {values.add(shifted(end, NEARNESS))}')
+    return conditions
+
+
+DIALECT = Dialect(
+    mark="$",
+    record_instant=lambda at: at,
+    bucket_instant=lambda at: at,
+    record_money=lambda name: (f'SUM(r."{name}")',),
+    rollup_money=lambda name: (f'SUM(r."{name}")',),
+    span=_span,
+    record_pruning=_pruning,
+)
