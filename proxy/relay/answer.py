@@ -221,6 +221,13 @@ class Answer(Watched):
             self.state.clock.watched.add(self)
             self.connection.resume()
 
+    def give_up(self, error: Exception) -> None:
+        """The request turned out to be unusable while it was being sent: nothing is asked any more."""
+        if not self.done.done():
+            self.connection.cut()
+            self.keep_alive = False
+            self._resolve(error)
+
     def expire(self, now: float) -> None:
         """The drain took too long (called by the worker's tick)."""
         self.state.stats.drains_cut += 1

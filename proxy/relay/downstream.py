@@ -332,12 +332,14 @@ class ClientConnection(asyncio.Protocol, Watched):
     def _refuse(self, status: int, code: str, message: str) -> None:
         """The bytes on this connection can't be served; they are answered in turn and the connection is closed."""
         self.state.stats.refused_heads += 1
-        self._reading = None
+        unfinished, self._reading = self._reading, None
         if self.exchange is not None or self.is_gone or self.transport is None:
             # An answer is still being written: the bad request behind it gets none, its connection ends with that answer.
             self._is_closing = True
             if self.exchange is not None:
                 self.exchange.keep_alive = False
+                if unfinished is not None and unfinished is self.exchange.request:
+                    self.exchange.upload_broke(ClientError(status, code, message))
             return
         self.transport.write(plain_refusal(status, code, message))
         self._linger()

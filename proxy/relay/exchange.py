@@ -51,6 +51,7 @@ class Exchange:
         """The body without our question for usage, should the provider refuse it."""
         self._has_streamed = False
         self._is_client_gone = False
+        self._upload_error: ClientError | None = None
 
     async def run(self) -> None:
         """Serve the request, whatever it is; never raises, always leaves the connection in a known state."""
@@ -66,7 +67,7 @@ class Exchange:
         except UpstreamError as error:
             self._fail("upstream_timeout" if error.status == 504 else "upstream_unreachable", "upstream_error", str(error))
         except ClientError as error:
-            self._fail("bad_request", "proxy_error", error.message)
+            self._fail("bad_request", "client_aborted", error.message)
         except asyncio.CancelledError:
             self._fail("internal", "proxy_error", "the proxy stopped before the answer was complete")
         except Exception:
@@ -163,6 +164,9 @@ class Exchange:
                 pool.give_back(connection)
                 weighing.close("client_aborted", 0, error="the client left before its request was forwarded")
                 return
+            if self._upload_error is not None:
+                pool.give_back(connection)
+                raise self._upload_error
             is_reused = connection.served > 0
             answer = self._answer = Answer(self.state, self.request, connection, weighing, is_injected, self.keep_alive)
             weighing.forwarded_at = time.perf_counter()
@@ -347,6 +351,13 @@ class Exchange:
         self._is_client_gone = True
         if self._answer is not None:
             self._answer.client_lost(self.request.is_complete)
+
+    def upload_broke(self, error: ClientError) -> None:
+        """The rest of a body that streams through can't be understood: what was sent of it is worth nothing."""
+        self.keep_alive = False
+        self._upload_error = error
+        if self._answer is not None:
+            self._answer.give_up(error)
 
     def client_paused(self, is_paused: bool) -> None:
         if self._answer is not None:

@@ -90,7 +90,7 @@ class Tunnel(Watched):
         self.ending = f"stopped: {reason}"
         self._upstream.transport.abort()
         frames = self.meter.server_frames if self.meter is not None else None
-        if frames is not None and frames.error is None and frames.is_at_boundary and not self._client.has_written_eof:
+        if frames is not None and frames.error is None and frames.is_at_boundary and self._client.is_open:
             self._client.transport.write(close_frame(code, reason))
         self._client.transport.close()
         self.deadline = self._clock.now + CLOSE_WAIT_SECONDS
@@ -111,7 +111,7 @@ class Tunnel(Watched):
         other = self._upstream if is_client else self._client
         if self.ending is not None and self.ending.startswith("stopped"):
             return
-        if not other.is_lost and not other.has_written_eof:
+        if other.is_open:
             other.transport.write(data)
         self._touch()
         if is_client:
@@ -146,7 +146,7 @@ class Tunnel(Watched):
         if side.has_written_eof:  # both halves are over
             side.transport.close()
             other.transport.close()
-        elif not other.is_lost:
+        elif other.is_open:
             other.has_written_eof = True
             if other.transport.can_write_eof():
                 other.transport.write_eof()
@@ -184,6 +184,11 @@ class _Side(asyncio.Protocol):
         self.is_lost = False
         self.has_written_eof = False
         self._is_paused = False
+
+    @property
+    def is_open(self) -> bool:
+        """May be written to (uvloop raises on a closed transport, asyncio only warns)."""
+        return not self.is_lost and not self.has_written_eof and not self.transport.is_closing()
 
     def data_received(self, data: bytes) -> None:
         self.tunnel.passed(self, data)
