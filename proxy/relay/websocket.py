@@ -88,11 +88,12 @@ class Tunnel(Watched):
         if self.ending is not None:
             return
         self.ending = f"stopped: {reason}"
-        self._upstream.transport.abort()
+        self._upstream.abort()
         frames = self.meter.server_frames if self.meter is not None else None
         if frames is not None and frames.error is None and frames.is_at_boundary and self._client.is_open:
             self._client.transport.write(close_frame(code, reason))
-        self._client.transport.close()
+        if not self._client.is_lost:
+            self._client.transport.close()
         self.deadline = self._clock.now + CLOSE_WAIT_SECONDS
 
     def expire(self, now: float) -> None:
@@ -100,8 +101,8 @@ class Tunnel(Watched):
         if self.ending is None:
             self.ending = "idle"
         self.deadline = NEVER
-        self._client.transport.abort()
-        self._upstream.transport.abort()
+        self._client.abort()
+        self._upstream.abort()
 
     # ── from the two sides ──
 
@@ -205,6 +206,11 @@ class _Side(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.tunnel.paused(self, False)
+
+    def abort(self) -> None:
+        """Cut it; asyncio's transports cannot be aborted once they are lost."""
+        if not self.is_lost:
+            self.transport.abort()
 
     def pause(self) -> None:
         """Read no more from this side."""

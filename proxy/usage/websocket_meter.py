@@ -122,6 +122,7 @@ class WebSocketMeter:
             error=self._error,
             is_usage_missing=self._is_usage_missing,
             also_used=tuple(used.items()) + tuple(self._transcribed.items()),
+            blind_reason=self.server_frames.error,
         )
 
     def _main_model(self) -> str:
