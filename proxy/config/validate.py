@@ -20,8 +20,9 @@ def validate(schema: type[Closed], value: object) -> tuple[dict[str, Any], list[
         Its canonical form, JSON values only (money as decimal text, times in seconds, sizes in bytes, patterns in lower
         case) without what was left out; and what is wrong with it, in which case the first part is empty.
     """
+    value = {} if value is None else value
     try:
-        document = schema.model_validate({} if value is None else value)
+        document = schema.model_validate(value)
     except ValidationError as error:
         findings = [_finding(schema, value, one) for one in error.errors(include_url=False, include_context=True)]
         return {}, findings

@@ -29,7 +29,7 @@ _CONSTANTS: dict[str, object] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,40}\Z")
-_FRACTION = re.compile(r"[-+]?(?:\.[0-9]|[0-9])[0-9_]{0,40}(?:\.[0-9_]{0,40})?(?:[eE][-+]?[0-9]{1,3})?\Z")
+_FRACTION = re.compile(r"[-+]?(?:[0-9][0-9_]{0,40}(?:\.[0-9_]{0,40})?|\.[0-9][0-9_]{0,40})(?:[eE][-+]?[0-9]{1,3})?\Z")
 _NUMBER_STARTS = frozenset("0123456789+-.")
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
@@ -68,7 +68,7 @@ def read_yaml(text: str, file: str) -> object:
     reading = _Reading(file)
     loader = _Loader(text) if text.isprintable() or _is_readable(text, file) else None
     try:
-        while loader is not None and loader.check_event():
+        while loader is not None and not reading.is_over and loader.check_event():
             reading.take(loader.get_event())
     except yaml.MarkedYAMLError as error:
         reading.mistakes.append(_syntax_mistake(error, file, text))
@@ -123,13 +123,15 @@ def _syntax_mistake(error: yaml.MarkedYAMLError, file: str, text: str) -> Mistak
 class _Open:
     """A mapping or list that is not finished yet."""
 
-    __slots__ = ("anchor", "count", "items", "key", "merged")
+    __slots__ = ("anchor", "count", "is_merge", "items", "key", "merged")
 
     def __init__(self, items: dict[str, object] | list[object], anchor: str | None) -> None:
         self.items = items
         self.anchor = anchor
         self.key: str | None = None
         self.count = 1
+        self.is_merge = False
+        """The name just read is an unquoted `<<`."""
         self.merged: list[object] = []
 
 
@@ -146,8 +148,6 @@ class _Reading:
         self.is_over = False
 
     def take(self, event: Any) -> None:
-        if self.is_over:
-            return
         kind = type(event)
         if kind is yaml.ScalarEvent:
             self._take_scalar(event)
@@ -184,9 +184,10 @@ class _Reading:
 
     def _take_key(self, event: Any, top: _Open) -> None:
         key = event.value
-        if key in top.items and not (key == "<<" and event.implicit[0]):
+        top.is_merge = key == "<<" and event.implicit[0]
+        if key in top.items and not top.is_merge:
             self._mistake(event, f"`{shown(key)}` stands here for the second time; keep one of the two")
-        top.key = "<<" if key == "<<" and event.implicit[0] else key
+        top.key = key
         if event.anchor is not None:
             self.anchors[event.anchor] = (key, 1)
 
@@ -244,7 +245,7 @@ class _Reading:
         items = top.items
         if type(items) is list:
             items.append(value)
-        elif top.key == "<<" and not isinstance(value, str | int | Decimal):
+        elif top.is_merge:
             top.merged.append(value)
             top.key = None
         else:
