@@ -24,6 +24,7 @@ from proxy.usage.request_paths import PathFacts, read_path
 _NO_UNITS: Mapping[str, Decimal] = MappingProxyType({})
 _OLLAMA_STREAMS = ("ollama.chat", "ollama.generate")
 _INJECTABLE = {"openai.chat": "messages", "openai.completions": "prompt"}
+_COUNTS_ELSEWHERE = ("openai.completions", "gemini.generate_content")  # besides `n`: `best_of`, several prompts, `candidateCount`
 _DEFAULT_IMAGES = Decimal(1)
 
 
@@ -134,7 +135,7 @@ def _from_json(at: PathFacts, query: str, body: bytes) -> RequestFacts:
         model,
         is_stream,
         output_cap(document, api),
-        _choice_count(document, api),
+        _choice_count(document, api) if "n" in document or api in _COUNTS_ELSEWHERE else 1,
         size,
         bytes_without_media(document, size, long_strings) if size > MAX_IMAGE_BYTES else size,
         asks_for_usage,
