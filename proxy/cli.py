@@ -147,7 +147,7 @@ def version() -> None:
 
 def main() -> None:
     """Entry point. Child processes of the supervisor go straight to their work: typer and rich cost 0.2 s to import."""
-    if len(sys.argv) > 1 and sys.argv[1] in ("_worker", "_control"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("_worker", "_control", "_demo"):
         from proxy.house import run_child
 
         sys.exit(run_child(sys.argv[1:], os.environ))

@@ -10,27 +10,38 @@ import asyncio
 import fcntl
 import os
 import secrets
+import socket
 import sys
+import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from proxy.assembly import Places, WorkerPlan, open_ledger, places, quota_kind, raise_file_limit, run_control, run_worker
 from proxy.config.load import Documents, load
 from proxy.config.watch import SnapshotReader, write_snapshot
+from proxy.demo.configuration import demo_config
+from proxy.demo.history import history
+from proxy.demo.people import DEMO_KEYS
+from proxy.demo.provider import run_provider
+from proxy.demo.traffic import run_traffic
 from proxy.errors import ConfigError
 from proxy.ledger.ledger import StoredKey
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
-from proxy.supervisor import Supervisor, listening_sockets
+from proxy.supervisor import ChildLink, Supervisor, ignore_terminal_signals, listening_sockets
 from proxy.telemetry.logs import configure_logs
 
 log = structlog.get_logger(__name__)
+HISTORY_DAYS = 60
+HISTORY_BATCH = 2000
+T = TypeVar("T")
 
 
-def run_loop(main: Coroutine[object, object, int]) -> int:
+def run_loop(main: Coroutine[object, object, T]) -> T:
     """Run on uvloop where it exists (a third less CPU per request), else on asyncio's own loop."""
     try:
         import uvloop
@@ -40,41 +51,43 @@ def run_loop(main: Coroutine[object, object, int]) -> int:
         return runner.run(main)
 
 
-def run_house(config: Path | None, host: str, port: int, workers: int, control_port: int | None, environ: Mapping[str, str]) -> int:
+def run_house(
+    config: Path | None,
+    host: str,
+    port: int,
+    workers: int,
+    control_port: int | None,
+    environ: Mapping[str, str],
+    guests: Sequence[list[str]] = (),
+) -> int:
     """`weighbridge serve`: check everything that can be wrong, then run until told to stop. Returns the exit code."""
     try:
         documents = load(config, environ)
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _refuse(str(error))
     if workers > 1 and quota_kind(environ) == "memory":
-        print(
-            f"--workers {workers} needs REDIS_URL: without it each of the {workers} processes would count on its own and grant every limit whole.",
-            file=sys.stderr,
+        return _refuse(
+            f"--workers {workers} needs REDIS_URL: without it each of the {workers} processes counts on its own "
+            "and would grant every limit whole."
         )
-        return 1
     where = places(environ)
     try:
         lock = _make_room(where)
     except OSError as error:
-        print(
-            f"The data directory {where.data} can't be used: {error}. Set WEIGHBRIDGE_DATA_DIR to one that can be written.",
-            file=sys.stderr,
+        return _refuse(
+            f"The data directory {where.data} can't be used: {error}. Set WEIGHBRIDGE_DATA_DIR to one that can be written."
         )
-        return 1
     if lock is None:
-        print(
-            f"Another weighbridge uses the data directory {where.data}. Set WEIGHBRIDGE_DATA_DIR to another one for this instance.",
-            file=sys.stderr,
+        return _refuse(
+            f"Another weighbridge uses the data directory {where.data}. Set WEIGHBRIDGE_DATA_DIR to another one for this instance."
         )
-        return 1
     try:
         listeners = listening_sockets(host, port, workers)
     except OSError as error:
-        print(f"Can't listen on {host}:{port}: {error.strerror or error}. Choose another with --port.", file=sys.stderr)
-        return 1
+        return _refuse(f"Can't listen on {host}:{port}: {error.strerror or error}. Choose another with --port.")
     _write_first_snapshot(where, documents)
-    configure_logs(documents.settings().log_level)
+    settings = documents.settings()
+    configure_logs(settings.log_level)
     raise_file_limit()
     control = ["_control"]
     if config is not None:
@@ -91,10 +104,80 @@ def run_house(config: Path | None, host: str, port: int, workers: int, control_p
         config=str(config) if config else "built-in",
         data=str(where.data),
     )
-    supervisor = Supervisor(control, worker_arguments, listeners, documents.settings().stop_seconds)
+    supervisor = Supervisor(control, worker_arguments, listeners, settings.stop_seconds, guests)
     code = run_loop(supervisor.run())
     log.info("stopped", code=code)
     return code
+
+
+def _refuse(message: str) -> int:
+    """Nothing was started: say why, on standard error."""
+    print(message, file=sys.stderr)
+    return 1
+
+
+def run_demo(host: str, port: int, environ: Mapping[str, str]) -> int:
+    """`weighbridge demo`: the same house with a provider of its own, a past, and people who use it; all gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as scratch:
+        provider_port = free_port()
+        config = Path(scratch) / "config"
+        config.mkdir()
+        for name, text in demo_config(f"http://127.0.0.1:{provider_port}").items():
+            (config / name).write_text(text, encoding="utf-8")
+        admin_key = environ.get("WEIGHBRIDGE_ADMIN_KEY") or VIRTUAL_KEY_PREFIX + "admin-" + secrets.token_urlsafe(16)
+        # The children inherit this process's environment, so the demo's must be put there.
+        os.environ.update(WEIGHBRIDGE_DATA_DIR=scratch + "/data", WEIGHBRIDGE_ADMIN_KEY=admin_key)
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            os.environ.pop(name, None)
+        count = run_loop(_write_history(os.environ))
+        url = f"http://{host}:{port}"
+        user, key = next(iter(DEMO_KEYS.items()))
+        print(
+            f"\n  Weighbridge demo, with {count:,} sample calls of the last {HISTORY_DAYS} days and new ones coming in.\n\n"
+            f"  Dashboard   {url}/dashboard   admin key {admin_key}\n"
+            f"  A call      curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\\n"
+            "                -H 'content-type: application/json' \\\n"
+            f'                -d \'{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"Hello"}}]}}\'\n'
+            f"  Its record  curl {url}/api/v1/usage/records?limit=1 -H 'authorization: Bearer {admin_key}'\n"
+            f"  The key above is {user}'s; ctrl-C stops the demo and removes its data.\n",
+            flush=True,
+        )
+        guest = ["_demo", "--port", str(provider_port), "--url", url]
+        return run_house(config, host, port, 1, None, os.environ, [guest])
+
+
+async def _write_history(environ: Mapping[str, str]) -> int:
+    """Put the demo's past into its ledger. Returns how many records."""
+    where = places(environ)
+    where.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ledger = open_ledger(environ, where)
+    await ledger.start()
+    count, batch = 0, []
+    for record in history(1, HISTORY_DAYS, datetime.now(UTC)):
+        batch.append(record)
+        if len(batch) == HISTORY_BATCH:
+            count += len(await ledger.append(batch))
+            batch = []
+    count += len(await ledger.append(batch))
+    await ledger.close()
+    return count
+
+
+async def _run_demo_guests(port: int, url: str, link_fd: int | None) -> None:
+    """The demo's provider and its people, until the parent says stop."""
+    ignore_terminal_signals()
+    link = ChildLink(link_fd)
+    runner = await run_provider("127.0.0.1", port)
+    link.ready()
+    await run_traffic(url, DEMO_KEYS, link.stopping)
+    await runner.cleanup()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _make_room(where: Places) -> int | None:
@@ -127,17 +210,21 @@ def _write_first_snapshot(where: Places, documents: Documents) -> None:
 def run_child(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """A process that the supervisor started: `_worker` or `_control`."""
     parser = argparse.ArgumentParser(prog="weighbridge")
-    parser.add_argument("kind", choices=("_worker", "_control"))
+    parser.add_argument("kind", choices=("_worker", "_control", "_demo"))
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--listen-fd", type=int, default=-1)
     parser.add_argument("--link-fd", type=int, default=None)
     parser.add_argument("--config", type=Path, default=None)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--control-port", type=int, default=None)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--url", default="")
     asked = parser.parse_args(arguments)
     configure_logs(environ.get("WEIGHBRIDGE_LOG_LEVEL", "info"))
     if asked.kind == "_worker":
         return run_loop(_exit_zero(run_worker(WorkerPlan(asked.number, asked.listen_fd, asked.link_fd), environ)))
+    if asked.kind == "_demo":
+        return run_loop(_exit_zero(_run_demo_guests(asked.port, asked.url, asked.link_fd)))
     return run_loop(_exit_zero(run_control(asked.config, asked.host, asked.control_port, asked.link_fd, environ)))
 
 

@@ -12,7 +12,6 @@ once), SIGHUP replaces the workers one by one without dropping an answer.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -55,12 +54,18 @@ class Supervisor:
         worker_arguments: Sequence[list[str]],
         listeners: Sequence[socket.socket],
         stop_seconds: float,
+        guests: Sequence[list[str]] = (),
     ) -> None:
+        """
+        Args:
+            guests: further children, started last and stopped first (the demo's provider and people).
+        """
         self._control = Child("control", control_arguments, [])
         self._workers = [
             Child(f"worker-{number}", [*arguments, "--listen-fd", str(listener.fileno())], [listener.fileno()])
             for number, (arguments, listener) in enumerate(zip(worker_arguments, listeners, strict=True))
         ]
+        self._guests = [Child(arguments[0].lstrip("_"), list(arguments), []) for arguments in guests]
         self._stop_seconds = stop_seconds
         self._stopping = asyncio.Event()
         self._signals = 0
@@ -78,6 +83,9 @@ class Supervisor:
         for worker in self._workers:
             if not self._stopping.is_set():
                 await self._start(worker)
+        for guest in self._guests:
+            if not self._stopping.is_set():
+                await self._start(guest)
         code = 0
         if not self._stopping.is_set():
             if any(worker.is_ready for worker in self._workers):
@@ -91,7 +99,7 @@ class Supervisor:
         self._signals += 1
         self._stopping.set()
         if self._signals > 1:
-            for child in (self._control, *self._workers):
+            for child in (self._control, *self._workers, *self._guests):
                 if child.process is not None and child.process.returncode is None:
                     child.process.kill()
 
@@ -184,6 +192,7 @@ class Supervisor:
     async def _stop_all(self) -> None:
         if self._rolling is not None:
             self._rolling.cancel()
+        await asyncio.gather(*(self._end(guest, 5.0) for guest in self._guests))
         await asyncio.gather(*(self._end(worker, self._stop_seconds + 5.0) for worker in self._workers))
         await self._end(self._control, 60.0)
 
@@ -250,14 +259,3 @@ def ignore_terminal_signals() -> None:
     """A child that its parent stops in order: ctrl-C and a group-wide SIGTERM reach the parent, which decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def pid_alive(pid: int) -> bool:
-    """Whether a process with this id exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -35,6 +35,7 @@ teams:
   research: {cost_usd: {per_month: 200}}
   product: {cost_usd: {per_month: 10}}
   support: {cost_usd: {per_day: 1}}
+  platform: {}
 users:
   ada: {tier: premium}
   katherine: {per_model: {"gpt-4o*": {tokens: {per_minute: 6_000}}}}
