@@ -9,7 +9,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -219,11 +219,12 @@ async def run_control(
             announce_admin_key(fresh)
         context.admin_key_sha256 = await admin_digests(ledger, environ)
         await keeper.poll()
-        tasks.start(keeper.run(), name="overlay")
-        tasks.start(drain.run(), name="drain")
+        opened.set()
+        await asyncio.gather(keeper.run(), drain.run())
 
-    beginning = tasks.start(begin(), name="begin")
-    await asyncio.wait({beginning}, timeout=10.0)
+    opened = asyncio.Event()
+    work = tasks.start(begin(), name="ledger")
+    await first_of(work, opened.wait(), timeout_seconds=10.0)
     where.control_socket.unlink(missing_ok=True)
     await web.UnixSite(runner, str(where.control_socket)).start()
     where.control_socket.chmod(0o600)
@@ -233,9 +234,11 @@ async def run_control(
     tasks.start(keep_drain_stats(context, drain), name="drain-stats")
     link = ChildLink(link_fd)
     link.ready()
-    await link.stopping.wait()
+    await first_of(work, link.stopping.wait())
 
     await runner.cleanup()
+    if work.done():
+        raise SystemExit("the control plane can't go on; see the error above")  # the supervisor starts it again
     drain.stop()
     try:
         await asyncio.wait_for(drain.drain_now(), STOP_DRAIN_SECONDS)
@@ -247,6 +250,17 @@ async def run_control(
         )
     await tasks.close()
     await ledger.close()
+
+
+async def first_of(
+    work: asyncio.Task[object], event: Coroutine[object, object, object], timeout_seconds: float | None = None
+) -> None:
+    """Wait until the task ends, the event comes, or the time is up."""
+    waiting = asyncio.ensure_future(event)
+    try:
+        await asyncio.wait({work, waiting}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
 
 
 async def until_open(ledger: Ledger) -> None:
