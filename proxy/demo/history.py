@@ -165,7 +165,7 @@ def _record(step: _Step, rng: random.Random, pricebook: Pricebook) -> UsageRecor
         provider=model.provider,
         api=model.api,
         method="POST",
-        path=f"/{model.provider}{model.path}",
+        path=model.path,
         request_model=model.name,
         response_model=reading.response_model,
         streamed=step.is_stream and not is_denied,

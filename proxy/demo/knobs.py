@@ -40,6 +40,7 @@ class Knobs:
     cache_write: int = 0
     reasoning: int = 0
     gzip: bool = False
+    """Compress, where the request's accept-encoding allows it."""
     split: int = 0
     """Cut a stream into pieces of so many bytes instead of one piece per event."""
 

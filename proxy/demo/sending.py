@@ -37,7 +37,7 @@ async def send_whole(request: web.Request, call: Call, dialect: Dialect, payload
     """An answer in one piece; half of it and then nothing where the knobs say cut."""
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     headers = _headers(call, dialect) | {"content-type": dialect.whole_type}
-    if call.knobs.gzip:
+    if _packs(request, call):
         headers["content-encoding"] = "gzip"
         packer = _gzip()
         body = packer.compress(body) + packer.flush()
@@ -65,7 +65,7 @@ async def send_stream(request: web.Request, call: Call, dialect: Dialect, frames
     """An answer event by event."""
     knobs, entry = call.knobs, call.entry
     headers = _headers(call, dialect) | {"content-type": dialect.stream_type, "cache-control": "no-cache"}
-    packer = _gzip() if knobs.gzip else None
+    packer = _gzip() if _packs(request, call) else None
     if packer:
         headers["content-encoding"] = "gzip"
     response = web.StreamResponse(headers=headers)
@@ -106,6 +106,10 @@ def _headers(call: Call, dialect: Dialect) -> dict[str, str]:
     if dialect.api.startswith("anthropic."):
         headers |= {"anthropic-ratelimit-requests-limit": "4000", "anthropic-ratelimit-requests-remaining": "3999"}
     return headers
+
+
+def _packs(request: web.Request, call: Call) -> bool:
+    return call.knobs.gzip and "gzip" in request.headers.get("accept-encoding", "")
 
 
 def _gzip() -> zlib._Compress:

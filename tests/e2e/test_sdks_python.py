@@ -53,7 +53,7 @@ class TestOpenAI:
     def test_chat(self, door: Door, call: str) -> None:
         with openai_client(door) as client:
             answer = client.chat.completions.create(
-                model="gpt-4o-mini", messages=ASK, extra_headers=door.headers(call, "cached=4, reasoning=3, words=21")
+                model="gpt-4o-mini", messages=ASK, extra_headers=door.headers(call, "cached=4, reasoning=3, words=21, gzip=1")
             )
         entry = door.check(call, GPT_4O_MINI, "openai")
         assert entry["output_tokens"] == 24
@@ -84,7 +84,7 @@ class TestOpenAI:
                     messages=ASK,
                     stream=True,
                     stream_options={"include_usage": True},
-                    extra_headers=door.headers(call, "words=20, cached=5"),
+                    extra_headers=door.headers(call, "words=20, cached=5, gzip=1"),
                 )
             )
         entry = door.check(call, GPT_4O_MINI, "openai")
