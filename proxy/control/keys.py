@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field
+from pydantic import BeforeValidator, Field
 
 from proxy.control.audit import note
 from proxy.control.auth import identity_of
@@ -18,12 +18,12 @@ from proxy.control.parameters import Flag, Parameter, path_text, read_query
 from proxy.control.periods import iso
 from proxy.control.replies import ApiError, json_reply, not_found
 from proxy.control.routes import Body, Route, read_body
+from proxy.control.values import Moment, Name, whole
 from proxy.ledger.ledger import StoredKey
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
 
 GRACE_SECONDS = 86_400
 MAX_GRACE_SECONDS = 90 * 86_400
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class KeyBody(Body):
@@ -33,7 +33,7 @@ class KeyBody(Body):
     team: Name | None = None
     tier: Name | None = None
     name: Name | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
     models: Annotated[list[Name], Field(max_length=200)] | None = None
     limits: HolderWords | None = None
     may_speak_for_others: bool = False
@@ -42,7 +42,7 @@ class KeyBody(Body):
 class RotateBody(Body):
     """How long the old key goes on beside the new one."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=MAX_GRACE_SECONDS)] = GRACE_SECONDS
+    grace_seconds: Annotated[int, Field(ge=0, le=MAX_GRACE_SECONDS), BeforeValidator(whole)] = GRACE_SECONDS
 
 
 _USER = Parameter("user", "Only this user's keys.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from proxy.control.audit import note
 from proxy.control.auth import identity_of
@@ -17,12 +17,9 @@ from proxy.control.people import user_limits
 from proxy.control.periods import iso
 from proxy.control.replies import ApiError, json_reply, not_found
 from proxy.control.routes import Body, Route, read_body
+from proxy.control.values import Count, Moment, Money, Text, Unlimited
 
 PREFIX = "override:"
-Count = Annotated[int, Field(ge=0, le=10**15)]
-Money = Annotated[Decimal, Field(ge=0, le=10**9, max_digits=19, decimal_places=9)]
-Unlimited = Literal["unlimited"]
-Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 
 
 class CountLimits(Body):
@@ -66,7 +63,7 @@ class HolderWords(LimitWords):
 class OverrideBody(HolderWords):
     """What to set; what is not named stays as it was overridden before."""
 
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     reason: Text | None = None
 
 

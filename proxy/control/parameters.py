@@ -45,7 +45,7 @@ class Parameter:
         return self.read(raws[0])
 
     def schema(self) -> dict[str, object]:
-        return {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\u0000\ud800-\udfff]+$"}
+        return {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "pattern": r"^[^\x00]+$"}
 
 
 @dataclass(frozen=True, slots=True)

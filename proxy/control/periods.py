@@ -47,6 +47,8 @@ RANGE = RangeParameter("range", "The stretch of time, back from now or a calenda
 FROM = Instant("from", "First instant, inclusive; a date or instant without an offset is one of `timezone`.")
 TO = Instant("to", "Last instant, exclusive.")
 TIMEZONE = Zone("timezone", "Zone of dates and intervals; the configuration's where not given.")
+FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+LAST = datetime(9000, 1, 1, tzinfo=UTC)
 PERIOD = (RANGE, FROM, TO, TIMEZONE)
 
 
@@ -68,7 +70,7 @@ class Period:
 
 def iso(at: datetime) -> str:
     """UTC text with microseconds and Z, as in records."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at.year >= 1000 else at.isoformat()
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def read_period(values: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> Period:
@@ -78,7 +80,12 @@ def read_period(values: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> Per
     name = values.get("range")
     if start_at is None and end_at is None and name:
         start_at, end_at = _named(name, zone, now)
-    return Period(start_at, end_at, zone)
+    return Period(_sane(start_at), _sane(end_at), zone)
+
+
+def _sane(at: datetime | None) -> datetime | None:
+    """There were no calls before FIRST and there are none after LAST, and neither clocks nor databases like other years."""
+    return None if at is None else min(max(at, FIRST), LAST)
 
 
 def month_of(at: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:

@@ -20,7 +20,8 @@ from proxy.control.usage_timeseries import points_of
 from proxy.records import as_dict
 
 TOP = 10
-_HOURLY_UP_TO_SECONDS = 3 * 86_400
+HOURLY_DAYS = 3
+DAILY_DAYS = 400
 _RANGE = RangeParameter("range", "The stretch of time, back from now or a calendar period.", "30d")
 _KNOWN = (_RANGE, FROM, TO, TIMEZONE, *FILTERS)
 
@@ -57,9 +58,11 @@ async def show_stats(request: web.Request) -> web.Response:
 
 
 def _interval(context: Context, period: Period) -> str:
-    end_at = period.end_at or context.now()
-    is_short = period.start_at is not None and (end_at - period.start_at).total_seconds() <= _HOURLY_UP_TO_SECONDS
-    return "hour" if is_short else "day"
+    """Some ten to a few hundred points, whatever the period."""
+    if period.start_at is None:
+        return "month"
+    days = ((period.end_at or context.now()) - period.start_at).days
+    return "hour" if days <= HOURLY_DAYS else "day" if days <= DAILY_DAYS else "month"
 
 
 async def _open_alerts(context: Context, user: str | None) -> list[dict[str, object]]:

@@ -10,11 +10,11 @@ from pydantic import Field, RootModel
 from proxy.control.audit import note
 from proxy.control.auth import identity_of
 from proxy.control.context import Context, context_of
-from proxy.control.overrides import Text
 from proxy.control.parameters import read_query
 from proxy.control.periods import iso
 from proxy.control.replies import json_reply
 from proxy.control.routes import Body, Route, read_body
+from proxy.control.values import Name, Text
 
 PREFIX = "stop:"
 
@@ -38,7 +38,7 @@ class TurnOne(_Turn):
     """One provider, team, user or key (by key_id), or the models of a shell pattern."""
 
     scope: Literal["provider", "model", "team", "user", "key"]
-    value: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+    value: Name
 
 
 class SwitchBody(RootModel[Annotated[TurnAll | TurnOne, Field(discriminator="scope")]]):

@@ -7,14 +7,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, RootModel
+from pydantic import Field, RootModel
 
 from proxy.control.context import Context
 from proxy.control.identifiers import make_uuid7
-from proxy.control.overrides import Money
 from proxy.control.people import caller_of_user
 from proxy.control.periods import iso
 from proxy.control.routes import Body
+from proxy.control.values import Count, Moment, Money, Name
 from proxy.limits.window import window_at
 from proxy.pricing.money import to_nano_usd, usd_text
 from proxy.quota.store import SeedCount
@@ -23,8 +23,6 @@ from proxy.routing.callers import Caller
 from proxy.usage.tokens import Exactness, Reading, TokenUsage
 
 MAX_BATCH = 1000
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Word = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 _SUBSETS = (
     ("cache_read_tokens", "input_tokens"),
     ("cache_write_tokens", "input_tokens"),
@@ -39,21 +37,21 @@ class TrackedUsage(Body):
 
     id: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")] | None = None
     """The same id counts once, however often it is sent; made up where absent."""
-    user: Word | None = None
+    user: Name | None = None
     """Needed with the admin key; a user's own key tracks for that user."""
-    team: Word | None = None
-    provider: Word
-    model: Word
+    team: Name | None = None
+    provider: Name
+    model: Name
     api: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,64}$")] = "unknown"
-    started_at: AwareDatetime | None = None
+    started_at: Moment | None = None
     duration_ms: Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)] = 0.0
-    session: Word | None = None
-    operation: Word | None = None
-    operation_id: Word | None = None
-    tags: Annotated[dict[Word, Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]], Field(max_length=50)] | None = None
+    session: Name | None = None
+    operation: Name | None = None
+    operation_id: Name | None = None
+    tags: Annotated[dict[Name, Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]], Field(max_length=50)] | None = None
     outcome: Literal["ok", "upstream_error", "upstream_aborted", "client_aborted"] = "ok"
-    provider_request_id: Word | None = None
-    service_tier: Word | None = None
+    provider_request_id: Name | None = None
+    service_tier: Name | None = None
     input_tokens: Count | None = None
     cache_read_tokens: Count | None = None
     cache_write_tokens: Count | None = None

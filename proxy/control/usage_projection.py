@@ -34,7 +34,7 @@ async def forecast(request: web.Request) -> web.Response:
     month_start, month_end = month_of(now, period.zone)
     since = min(month_start, midnight(now, period.zone, -BASIS_DAYS))
     points = await context.ledger.timeseries(
-        replace(which, start_at=since), "day", period.zone.key, ledger_groups(values["group_by"])
+        replace(which, start_at=since, end_at=now), "day", period.zone.key, ledger_groups(values["group_by"])
     )
     by_group: dict[tuple[tuple[str, str | None], ...], list[Point]] = defaultdict(list)
     for point in points:

@@ -10,7 +10,7 @@ from proxy.control.context import Context, context_of
 from proxy.control.figures import add_up, averages, shares, totals
 from proxy.control.filters import FILTERS, GROUP_BY, group_as_json, ledger_groups, read_request
 from proxy.control.parameters import Flag, Integer
-from proxy.control.periods import PERIOD, Period, iso
+from proxy.control.periods import FIRST, PERIOD, Period, iso
 from proxy.control.replies import json_reply
 from proxy.control.routes import Route
 from proxy.ledger.ledger import RecordFilter, Sums
@@ -54,14 +54,14 @@ async def grouped(
 
 
 async def previous_totals(context: Context, which: RecordFilter, period: Period) -> dict[str, object] | None:
-    """Totals of the period of equal length that ends where this one begins; None for a period without a begin."""
+    """Totals of the period of equal length that ends where this one begins; None where there is none such."""
     end_at = period.end_at or context.now()
     if period.start_at is None or period.start_at >= end_at:
         return None
-    try:
-        before = period.start_at - (end_at - period.start_at)
-    except OverflowError:
+    length = end_at - period.start_at
+    if length > period.start_at - FIRST:
         return None
+    before = period.start_at - length
     sums = await total_of(context, replace(which, start_at=before, end_at=period.start_at))
     return {"from": iso(before), "to": iso(period.start_at), "totals": totals(sums)}
 

@@ -9,7 +9,7 @@ from proxy.control.figures import averages, totals
 from proxy.control.filters import FILTERS, GROUP_BY, group_as_json, ledger_groups, read_request
 from proxy.control.parameters import Choice
 from proxy.control.periods import PERIOD, Period, iso
-from proxy.control.replies import json_reply
+from proxy.control.replies import ApiError, json_reply
 from proxy.control.routes import Route
 from proxy.ledger.ledger import INTERVALS, RecordFilter
 
@@ -28,11 +28,14 @@ async def points_of(
     context: Context, which: RecordFilter, interval: str, period: Period, names: tuple[str, ...] = ()
 ) -> list[dict[str, object]]:
     """Oldest first; intervals in which nothing happened are left out."""
-    points = await context.ledger.timeseries(which, interval, period.zone.key, ledger_groups(names))
+    try:
+        points = await context.ledger.timeseries(which, interval, period.zone.key, ledger_groups(names))
+    except ValueError as refusal:
+        raise ApiError(422, "too_many_points", f"{refusal}: ask for a wider interval or a shorter period") from None
     return [
         {"at": iso(point.start_at), **group_as_json(point.group), **totals(point.sums), "averages": averages(point.sums)}
         for point in points
     ]
 
 
-ROUTES = (Route("GET", "/usage/timeseries", chart, "user", "Points for charts", "Timeseries", _KNOWN),)
+ROUTES = (Route("GET", "/usage/timeseries", chart, "user", "Points for charts", "Timeseries", _KNOWN, also=(422,)),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import orjson
 import structlog
 from aiohttp import web
@@ -40,6 +42,7 @@ async def track(request: web.Request) -> web.Response:
 
 
 async def _read(request: web.Request) -> list[TrackedUsage]:
+    latest = context_of(request).now() + timedelta(days=1)
     try:
         document = orjson.loads(await request.read())
     except orjson.JSONDecodeError as mistake:
@@ -53,6 +56,8 @@ async def _read(request: web.Request) -> list[TrackedUsage]:
         contradiction = sent.contradiction()
         if contradiction:
             raise ApiError(422, "contradiction", f"records.{index}: {contradiction}")
+        if sent.started_at is not None and sent.started_at > latest:
+            raise ApiError(422, "in_the_future", f"records.{index}.started_at: more than a day in the future")
     return batch
 
 

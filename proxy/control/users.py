@@ -55,8 +55,9 @@ async def get_user(request: web.Request) -> web.Response:
 async def _portrait(context: Context, user: str, period: Period, which: RecordFilter) -> dict[str, object]:
     now = context.now()
     caller = caller_of_user(context.rules, user)
-    days = RecordFilter(start_at=midnight(now, period.zone, 1 - DAYS), user=user)
-    months = RecordFilter(start_at=midnight(now, period.zone, -MONTHS_DAYS), user=user)
+    tomorrow = midnight(now, period.zone, 1)
+    days = RecordFilter(start_at=midnight(now, period.zone, 1 - DAYS), end_at=tomorrow, user=user)
+    months = RecordFilter(start_at=midnight(now, period.zone, -MONTHS_DAYS), end_at=tomorrow, user=user)
     whole = await total_of(context, which)
     per_day, per_month, sessions, models, limits, override = await asyncio.gather(
         points_of(context, days, "day", period),
