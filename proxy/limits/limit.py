@@ -6,7 +6,7 @@ Demand and Held are NamedTuples: several of each are made per request, at a thir
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 RESOURCES = ("tokens", "input_tokens", "output_tokens", "cost_usd", "requests", "concurrent_requests")
@@ -80,6 +80,8 @@ class Reservation:
     is_closed: bool = False
     store_mode: str = "normal"
     """normal, local or open: which policy admitted it while the store was away."""
+    ticket: object = field(default=None, repr=False, compare=False)
+    """What a store needs to find the holds again; its own business."""
 
 
 @dataclass(frozen=True, slots=True)
