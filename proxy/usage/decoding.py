@@ -77,6 +77,8 @@ class _Zstd:
         self._stream = zstd.ZstdDecompressor()
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        if self._stream.eof:  # the frame before ended exactly where its chunk did
+            self._stream = zstd.ZstdDecompressor()
         while True:
             piece = self._stream.decompress(chunk, STEP_BYTES)
             if piece:

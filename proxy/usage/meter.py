@@ -208,6 +208,8 @@ class Meter:
         if is_sample:
             self._estimate.add_sample(content, end - start)
             self._sample_at = end + SAMPLE_EVERY_BYTES
+        elif self._is_locked:
+            self._parsed_to += end - start  # an event apart from the text: no part of what is estimated
         if isinstance(content, dict):
             if matters:
                 self._read_object(event.name.decode("latin-1"), content)
@@ -266,7 +268,7 @@ class Meter:
         if framing.skipped_count and self._found.usage is None:
             self._go_blind(f"{framing.skipped_count} event(s) could not be read: too large or damaged")
         if isinstance(framing, JsonDocumentFraming) and not framing.is_lines and self._dialect is not None:
-            self._found.is_final = True
+            self._found.is_final, self._found.is_placeholder = True, False
 
     def _go_blind(self, reason: str) -> None:
         self.blind_reason = self.blind_reason or reason[:200]

@@ -28,7 +28,7 @@ _LABEL = re.compile(rb'(?<!\\)"(model|object|id|modelVersion|service_tier)"\s*:\
 class JsonDocumentFraming:
     """One event at the end of the body; or one a line, once the first line has proved to be JSON of its own."""
 
-    __slots__ = ("_has_looked", "_lines", "_parts", "_size", "_tail", "broken_reason", "skipped_count")
+    __slots__ = ("_has_looked", "_has_newline", "_lines", "_parts", "_size", "_tail", "broken_reason", "skipped_count")
     quick_ends: tuple[bytes, ...] = ()
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class JsonDocumentFraming:
         self._size = 0
         self._tail = b""
         self._lines: JsonLinesFraming | None = None
-        self._has_looked = False
+        self._has_looked = self._has_newline = False
         self.skipped_count = 0
         self.broken_reason: str | None = None
 
@@ -64,10 +64,11 @@ class JsonDocumentFraming:
             self._shrink(chunk)
             return b""
         self._parts.append(chunk)
-        if not self._has_looked and b"\n" in chunk:
-            first, newline, _ = b"".join(self._parts).lstrip().partition(b"\n")
-            self._has_looked = bool(newline)
-            if newline and _is_json(first):
+        if not self._has_looked and (self._has_newline or b"\n" in chunk):
+            self._has_newline = True
+            first, _, second = b"".join(self._parts).lstrip().partition(b"\n")
+            self._has_looked = bool(second.strip())  # a line feed at the end of a single document does not make it lines
+            if self._has_looked and _is_json(first):
                 self._lines = JsonLinesFraming()
                 block = self._lines.take(b"".join(self._parts))
                 self._parts, self._size = [], 0
