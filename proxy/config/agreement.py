@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any
 
 from proxy.config.build_providers import build_provider
-from proxy.config.mistakes import Finding, path_text, shown
+from proxy.config.mistakes import Finding, Path, path_text, shown
 from proxy.config.presets import PRESETS
+from proxy.pricing.fields import RATES
 
 
 def providers_findings(document: Mapping[str, Any], environ: Mapping[str, str]) -> list[Finding]:
@@ -63,6 +64,7 @@ def prices_findings(document: Mapping[str, Any], providers: Mapping[str, Any]) -
             advice = f"did you mean `{shown(close[0])}`?" if close else f"write one of: {', '.join(map(shown, providers))}"
             findings.append(Finding(("prices", name), f"no provider is named `{shown(name)}`; {advice}", is_about_key=True))
         for pattern, prices in models.items():
+            findings += _rateless(("prices", name, pattern), prices)
             days = [price.get("valid_from", "") for price in prices] if isinstance(prices, list) else []
             if any(later <= earlier for earlier, later in pairwise(days)):
                 path = ("prices", name, pattern)
@@ -71,4 +73,16 @@ def prices_findings(document: Mapping[str, Any], providers: Mapping[str, Any]) -
                         path, f"{path_text(path)}: prices of several days must ascend; give each but the first a later `valid_from`"
                     )
                 )
+    return findings
+
+
+def _rateless(path: Path, prices: Any) -> list[Finding]:
+    """Rates of a service tier, or a day, without the rates that they change or bring into force would be ignored."""
+    findings = []
+    for index, price in enumerate(prices if isinstance(prices, list) else [prices]):
+        place = (*path, index) if isinstance(prices, list) else path
+        for field in ("service_tiers", "valid_from"):
+            if field in price and not any(name in RATES for name in price):
+                message = f"{path_text((*place, field))}: stands without prices; write input_mtok and output_mtok beside it"
+                findings.append(Finding((*place, field), message, is_about_key=True))
     return findings

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -19,13 +20,12 @@ from proxy.config.build_providers import build_provider
 from proxy.config.fields import expiry
 from proxy.config.load import settings_from
 from proxy.config.mistakes import ConfigErrors, Mistake
+from proxy.config.price_list import price_list
 from proxy.config.resolve import LimitTable
+from proxy.pricing.pricebook import Pricebook, build_pricebook
 from proxy.routing.callers import Caller
 from proxy.routing.provider import Provider
 from proxy.rules import Rules
-
-if TYPE_CHECKING:
-    from proxy.pricing.pricebook import Pricebook
 
 KEY_ID_LENGTH = 12
 OWN_USER_LABEL = "header:x-weighbridge-user"
@@ -34,13 +34,19 @@ DEFAULT_ALERTS = (0.5, 0.8, 0.9, 1.0)
 
 
 def build_rules(
-    snapshot: Mapping[str, Any], environ: Mapping[str, str], *, pricebook: Pricebook | None = None, now: float | None = None
+    snapshot: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    pricebook: Pricebook | None = None,
+    price_list: Path | None = None,
+    now: float | None = None,
 ) -> Rules:
     """Everything a request needs, from a snapshot (see `snapshot.py` for its shape).
 
     Args:
         environ: what `${NAME}` stands for; the keys of providers.
         pricebook: instead of the one made from prices.yaml.
+        price_list: where the compiled built-in list lies (`price_list.ensure_price_list`); without it, it is made here.
         now: Unix seconds; overrides that ended before are left out.
 
     Raises:
@@ -61,7 +67,7 @@ def build_rules(
         version=str(snapshot.get("version", "")),
         settings=settings_from(documents.get("server", {})),
         providers=providers,
-        pricebook=_pricebook(prices) if pricebook is None else pricebook,
+        pricebook=_pricebook(prices, price_list) if pricebook is None else pricebook,
         callers=_callers(keys, table, zone),
         auth=limits.get("auth", "auto"),
         identify_by=tuple(dict.fromkeys((OWN_USER_LABEL, *limits.get("identify_by", ())))),
@@ -157,16 +163,14 @@ def _stop(stop: Mapping[str, Any]) -> Mapping[str, str]:
     return {name: str(value) for name, value in stop.items() if value is not None}
 
 
-def _pricebook(prices: Mapping[str, Any]) -> Pricebook:
-    """prices.yaml above the built-in data. Kept while the file stays the same: limits change far more often."""
-    return _pricebook_of(orjson.dumps(prices.get("prices", {}), option=orjson.OPT_SORT_KEYS))
+def _pricebook(prices: Mapping[str, Any], price_list: Path | None) -> Pricebook:
+    """prices.yaml above the built-in list. Kept while the file stays the same: limits change far more often."""
+    return _pricebook_of(orjson.dumps(prices.get("prices", {})), price_list)
 
 
 @lru_cache(maxsize=2)
-def _pricebook_of(prices: bytes) -> Pricebook:
-    from proxy.pricing.pricebook import build_pricebook
-
-    return build_pricebook(_exact(orjson.loads(prices)))
+def _pricebook_of(prices: bytes, path: Path | None) -> Pricebook:
+    return build_pricebook(_exact(orjson.loads(prices)), price_list(path))
 
 
 def _exact(value: Any) -> Any:

@@ -62,6 +62,25 @@ def read_count(value: object) -> int | str:
     return int(number)
 
 
+def read_whole(value: object) -> int:
+    """A count of tokens that is no limit."""
+    count = read_count(value)
+    if isinstance(count, str):
+        raise wrong("must be a whole number, not text; write e.g. 200_000")
+    return count
+
+
+def read_day(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        try:
+            date.fromisoformat(value)
+        except ValueError:
+            pass
+        else:
+            return value
+    raise wrong("is no day; write e.g. 2027-01-31")
+
+
 def read_usd(value: object) -> Decimal | str:
     if value == UNLIMITED:
         return UNLIMITED
@@ -241,6 +260,8 @@ _WHOLE = {"type": "integer", "minimum": 0}
 _MONEY = {"type": "number", "minimum": 0, "description": "US dollars"}
 
 Count = Annotated[Any, PlainValidator(read_count), WithJsonSchema({"anyOf": [_WHOLE, _UNLIMITED]})]
+Whole = Annotated[int, PlainValidator(read_whole), WithJsonSchema(_WHOLE)]
+Day = Annotated[str, PlainValidator(read_day), WithJsonSchema({"type": "string", "format": "date"})]
 Usd = Annotated[Any, PlainValidator(read_usd), PlainSerializer(plain), WithJsonSchema({"anyOf": [_MONEY, _UNLIMITED]})]
 Rate = Annotated[Decimal, PlainValidator(read_rate), PlainSerializer(plain), WithJsonSchema({"type": "number", "minimum": 0})]
 Bytes = Annotated[int, PlainValidator(read_bytes), WithJsonSchema({"type": ["integer", "string"], "examples": ["64 MiB"]})]

@@ -216,7 +216,7 @@ class ProvidersFile(Closed):
 class RateStep(Closed):
     """From more than `start` input tokens on, `price` counts for the whole call."""
 
-    start: f.Count
+    start: f.Whole
     price: f.Rate
 
 
@@ -239,9 +239,9 @@ def _price_model() -> type[Closed]:
         if wanted.kind == "rate":
             rates[name] = (RateField, absent(description=wanted.description))
         elif wanted.kind == "tokens":
-            others[name] = (Annotated[int, Field(ge=1)], absent(description=wanted.description))
+            others[name] = (f.Whole, absent(description=wanted.description))
         elif wanted.kind == "date":
-            others[name] = (Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")], absent(description=wanted.description))
+            others[name] = (f.Day, absent(description=wanted.description))
     tier_rates = create_model("TierRates", __base__=Closed, **rates)
     for name, wanted in OVERRIDE_FIELDS.items():
         if wanted.kind == "tiers":

@@ -139,7 +139,6 @@ _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$": "is no provider's name; write letters, digits, `.`, `_`, `-`: it is part of the path",
     r"^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$": "is no header name; write e.g. OpenAI-Organization",
     r"^[\t\x20-\x7e\x80-\xff]*$": "has characters that a header cannot carry; write it on one line, in Latin letters",
-    r"^\d{4}-\d\d-\d\d$": "is no day; write e.g. 2027-01-31",
 }
 
 

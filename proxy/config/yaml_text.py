@@ -30,6 +30,8 @@ _CONSTANTS: dict[str, object] = {
 }
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]{0,40}\Z")
 _FRACTION = re.compile(r"[-+]?(?:[0-9][0-9_]{0,40}(?:\.[0-9_]{0,40})?|\.[0-9][0-9_]{0,40})(?:[eE][-+]?[0-9]{1,3})?\Z")
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What libyaml counts lines by."""
 _NUMBER_STARTS = frozenset("0123456789+-.")
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
@@ -98,7 +100,7 @@ def _syntax_mistake(error: yaml.MarkedYAMLError, file: str, text: str) -> Mistak
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark is not None else (0, 0)
     problem = error.problem or "this is not YAML"
-    lines = text.split("\n")
+    lines = _LINE_BREAK.split(text)
     here = lines[line] if line < len(lines) else ""
     if "\t" in here[: len(here) - len(here.lstrip())] or here[column : column + 1] == "\t":
         advice = "a tab cannot indent; write spaces"

@@ -1,5 +1,6 @@
 """Whatever the files hold: documents or ConfigErrors, never anything else."""
 
+import re
 import string
 from typing import Any
 
@@ -96,7 +97,7 @@ def judge(file: str, text: str) -> None:
         rules.limits_for(Caller("ann"), "gpt-4o")
         return
     assert mistakes
-    last_line = text.count("\n") + 1
+    last_line = len(re.split("\r\n|[\n\r\x85\u2028\u2029]", text))
     for mistake in mistakes:
         assert mistake.file == file
         assert 1 <= mistake.line <= last_line + 1

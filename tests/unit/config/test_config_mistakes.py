@@ -303,7 +303,26 @@ PRICES = [
         "prices: {openai: {a: [{input_mtok: 1}, {input_mtok: 2}]}}\n",
         "1:22: prices.openai.a: prices of several days must ascend; give each but the first a later `valid_from`",
     ),
-    ("prices: {openai: {a: {valid_from: tomorrow}}}\n", "1:35: prices.openai.a.valid_from: is no day; write e.g. 2027-01-31"),
+    (
+        "prices: {openai: {a: {service_tiers: {flex: {input_mtok: 1}}}}}\n",
+        "1:23: prices.openai.a.service_tiers: stands without prices; write input_mtok and output_mtok beside it",
+    ),
+    (
+        "prices: {openai: {a: {valid_from: 2026-02-30, input_mtok: 1}}}\n",
+        "1:35: prices.openai.a.valid_from: is no day; write e.g. 2027-01-31",
+    ),
+    (
+        "prices: {openai: {a: {max_output_tokens: unlimited}}}\n",
+        "1:42: prices.openai.a.max_output_tokens: must be a whole number, not text; write e.g. 200_000",
+    ),
+    (
+        "prices: {openai: {a: {input_mtok: {base: 1, tiers: [{start: 5}]}}}}\n",
+        "1:53: `price` is missing in prices.openai.a.input_mtok.tiers[0]; add it",
+    ),
+    (
+        "prices: {openai: {a: {input_mtok: 1, valid_from: tomorrow}}}\n",
+        "1:50: prices.openai.a.valid_from: is no day; write e.g. 2027-01-31",
+    ),
 ]
 
 
