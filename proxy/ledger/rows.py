@@ -9,10 +9,14 @@ Pure. Not here: SQL (statements.py), sums (rollup.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from math import isfinite
+from typing import NoReturn
+
+import orjson
 
 from proxy.records import FIELDS, RefusedRecord, UsageRecord
 
@@ -20,6 +24,7 @@ MAX_COUNT = 10**15
 """Above this a count is garbage; nine thousand of these still add up in 64 bits."""
 MAX_USD = Decimal(10) ** 12
 MAX_DECIMALS = 60
+FIRST_YEAR = 1970
 MAX_ID_CHARACTERS = 200
 
 JSON_FIELDS = ("tags", "usage_details", "timings")
@@ -38,6 +43,7 @@ TEXT_FIELDS = tuple(
 BILLED_FIELDS = (*COUNT_FIELDS[:-1], *MONEY_FIELDS, "usage_details")
 """What a second record with the same billing key has not."""
 
+_PLAIN_MONEY = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,60})?", re.ASCII)
 _TEXT_AT = tuple(FIELDS.index(name) for name in TEXT_FIELDS)
 _REQUIRED_AT = frozenset(FIELDS.index(name) for name in REQUIRED_TEXT)
 _COUNTS_AT = tuple(FIELDS.index(name) for name in COUNT_FIELDS)
@@ -49,7 +55,7 @@ _STARTED_AT = FIELDS.index("started_at")
 
 def time_text(at: datetime) -> str:
     """`2026-11-21T23:49:00.000000Z`: sorts as it passes."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at.year >= 1000 else _refuse("started_at", at)
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def storable(record: UsageRecord) -> UsageRecord:
@@ -88,11 +94,15 @@ def storable(record: UsageRecord) -> UsageRecord:
         if values[at] is not None:
             values[at] = _money(FIELDS[at], values[at])
     for at in _JSON_AT:
-        if values[at] is not None:
-            if not isinstance(values[at], dict):
-                _refuse(FIELDS[at], values[at])
-            values[at] = _without_nul(values[at])
+        if values[at] is not None and not isinstance(values[at], dict):
+            _refuse(FIELDS[at], values[at])
     return UsageRecord._make(values)
+
+
+def json_text(value: object) -> str:
+    """A JSON column's text, without the one escape that Postgres does not take."""
+    text = orjson.dumps(value).decode()
+    return orjson.dumps(_without_nul(value)).decode() if "\\u0000" in text else text
 
 
 def storable_once(records: Iterable[UsageRecord]) -> list[UsageRecord]:
@@ -139,13 +149,15 @@ def _time(text: object) -> str:
         at = datetime.fromisoformat(text)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         _refuse("started_at", text)
-    if at.tzinfo is None:
+    if at.tzinfo is None or at.year < FIRST_YEAR:
         _refuse("started_at", text)
     assert isinstance(text, str)
     return text if len(text) == 27 and text[10] == "T" and text[26] == "Z" else time_text(at)
 
 
 def _money(name: str, text: object) -> str:
+    if isinstance(text, str) and _PLAIN_MONEY.fullmatch(text):
+        return text
     try:
         amount = Decimal(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, InvalidOperation):
@@ -168,5 +180,5 @@ def _without_nul(value: object) -> object:
     return value
 
 
-def _refuse(name: str, value: object) -> str:
+def _refuse(name: str, value: object) -> NoReturn:
     raise RefusedRecord(f"{name} cannot be stored: {str(value)[:100]!r}")

@@ -26,7 +26,7 @@ from proxy.ledger.ledger import RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import missing, queries
 from proxy.ledger.reading import Row, SqlReading, key_values
 from proxy.ledger.rollup import COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
-from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, storable_once, time_text, without_second_bills
+from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, json_text, storable_once, time_text, without_second_bills
 from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
 from proxy.ledger.statements import Statement, page_statement
 from proxy.records import FIELDS, RefusedRecord, UsageRecord
@@ -290,5 +290,5 @@ def _row(record: UsageRecord) -> list[object]:
     row: list[object] = list(record)
     for at in _JSON_AT:
         if row[at] is not None:
-            row[at] = orjson.dumps(row[at]).decode()
+            row[at] = json_text(row[at])
     return row
