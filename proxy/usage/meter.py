@@ -50,6 +50,7 @@ class Meter:
         "_content_type",
         "_decoder",
         "_dialect",
+        "_error_type",
         "_estimate",
         "_event_count",
         "_facts",
@@ -71,7 +72,6 @@ class Meter:
         "_sample_at",
         "_status",
         "blind_reason",
-        "error_type",
         "has_ended",
         "has_usage",
     )
@@ -83,7 +83,7 @@ class Meter:
         self.has_usage = False
         """The final usage is known: an upstream that is only being drained may be cut now."""
         self.blind_reason: str | None = None
-        self.error_type = named[b"x-amzn-errortype"].decode("latin-1").partition(":")[0] if b"x-amzn-errortype" in named else None
+        self._error_type = named[b"x-amzn-errortype"].decode("latin-1").partition(":")[0] if b"x-amzn-errortype" in named else None
         self._facts, self._status, self._is_stream = facts, status, is_stream
         self._content_type = named.get(b"content-type", b"").decode("latin-1").lower()
         self._decoder = ContentDecoder(named.get(b"content-encoding", b"").decode("latin-1"))
@@ -236,7 +236,7 @@ class Meter:
     def _read_object(self, name: str, content: dict[str, object]) -> None:
         found = self._found
         if self._status >= 400:
-            found.error = failed_body_text(content, self.error_type) or found.error
+            found.error = failed_body_text(content, self._error_type) or found.error
             return
         if self._dialect is None:
             self._dialect = choose(name, content)

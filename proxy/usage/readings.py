@@ -2,7 +2,8 @@
 
 Order of trust: the model's own usage, the transport's (Bedrock's metrics, then its headers), what the request itself fixes
 (characters of a speech, images), an estimate. An estimate is made only for answers of text whose stream ended without usage or
-that broke off; a whole single body without usage is reported as missing instead.
+that broke off; a whole single body without usage is reported as missing instead. A request that is not metered (reading an
+answer again) used nothing, unless the answer has a billing key: then it is billed here, and by its key only once.
 """
 
 from __future__ import annotations
@@ -50,10 +51,12 @@ def compose(
     """The reading; without `ending` that of an answer still on its way."""
     is_success = 200 <= status < 300
     usage = found.usage or found.fallback_usage or header_usage
+    if not facts.is_metered and found.billing_key is None:
+        usage = None  # an answer that is stored, read again: what it used was billed when it was made
     exactness = _exactness(found, usage, ending)
     is_missing = False
     is_fixed = bool(ending and is_success and facts.is_metered and facts.units and not found.error)
-    if usage is None and (found.units or found.cost_usd is not None or is_fixed):
+    if usage is None and facts.is_metered and (found.units or found.cost_usd is not None or is_fixed):
         usage, exactness = TokenUsage(), Exactness.EXACT
     elif ending and is_success and facts.is_metered and not found.is_pending:
         is_missing = usage is None and not found.error and (api in REPORTING_APIS or blind_reason is not None)
@@ -66,11 +69,11 @@ def compose(
         response_model=found.model or (facts.model if has_path_model else None),
         provider_response_id=found.response_id,
         service_tier=found.service_tier,
-        reported_cost_usd=found.cost_usd,
+        reported_cost_usd=found.cost_usd if usage is not None else None,
         error=found.error,
         is_usage_missing=is_missing,
         billing_key=found.billing_key,
-        also_used=found.also_used,
+        also_used=found.also_used if usage is not None else (),
         blind_reason=blind_reason,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from itertools import pairwise
 
 import brotli
@@ -123,17 +124,20 @@ def test_damaged_bytes_never_raise(answer, damage, cuts, encoding):
     assert reading.usage is None or (reading.usage.input_tokens or 0) >= 0
 
 
+KEYS = re.findall(
+    r"\w+",
+    """usage choices type object message usageMetadata response delta error model id data text done meta billed_units tokens output
+    prompt_tokens completion_tokens input_tokens output_tokens total_tokens cost iterations candidates embeddings embedding
+    predictions interaction metadata inputTokens result custom_id completion results prompt completions status finish_reason
+    cache_creation server_tool_use promptTokensDetails modality tokenCount promptTokenCount""",
+)
+"""Names that dialects look for, so that random JSON gets deep into them."""
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                "usage choices type object message usageMetadata response delta error model id data text done meta billed_units tokens output "
-                "prompt_tokens completion_tokens input_tokens output_tokens total_tokens cost iterations candidates embeddings embedding "
-                "predictions interaction metadata inputTokens result custom_id completion results prompt completions status finish_reason "
-                "cache_creation server_tool_use promptTokensDetails modality tokenCount promptTokenCount".split()
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=6,
         )

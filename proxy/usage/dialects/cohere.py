@@ -24,12 +24,12 @@ class Cohere:
     """Bodies with `meta.billed_units` or `usage.billed_units`, and the events of both streams."""
 
     api = "cohere.chat"
-    needles = (b'"billed_units"', b'"message-end"', b'"stream-end"', b'"error"')
+    needles = (b'"billed_units"', b'"message-end"', b'"is_finished":true', b'"error"')
 
     @staticmethod
     def matches(name: str, event: Object) -> bool:
         """By the events' types, or by Cohere's own usage object."""
-        if event.get("type") in _V2_EVENTS or event.get("event_type") in _V1_EVENTS:
+        if event.get("type") in _V2_EVENTS or event.get("event_type") in _V1_EVENTS or "is_finished" in event:
             return True
         usage = _usage(event)
         return "billed_units" in usage or ("api_version" in usage and "version" in mapping(usage.get("api_version")))
@@ -37,12 +37,12 @@ class Cohere:
     def read(self, name: str, event: Object, found: Findings) -> None:
         """A body, or an event; the last one has the usage."""
         kind = event.get("type") or event.get("event_type")
-        if kind in ("message-end", "stream-end"):
+        if kind in ("message-end", "stream-end") or event.get("is_finished") is True:
             found.has_ended = True
             inner = mapping(event.get("delta")) or mapping(event.get("response")) or event
         else:
             inner = event
-        found.api = _api(event) or found.api
+        found.api = _api(inner) or found.api
         usage = _usage(inner)
         counts = _counts(usage)
         if counts:

@@ -42,7 +42,7 @@ class OpenAIImages:
         images = len(mappings(event.get("data")))
         if kind.endswith(".completed"):
             images = int(found.units.get("images", 0)) + 1
-            found.has_ended = found.is_final = True
+            found.is_final = True  # and not the end: one more image may follow
         if images:
             found.units["images"] = Decimal(images)
 

@@ -64,6 +64,14 @@ def test_cohere_v1_stream_is_json_lines():
     assert (exact(reading).input_tokens, reading.usage.billed_input_tokens, reading.provider_response_id) == (75, 9, "g1")
 
 
+def test_cohere_generate_stream_ends_without_an_event_type():
+    meta = {"api_version": {"version": "1"}, "billed_units": {"input_tokens": 4, "output_tokens": 20}}
+    end = {"is_finished": True, "finish_reason": "COMPLETE", "response": {"id": "g", "generations": [], "meta": meta}}
+    body = lines(*[{"text": "hello", "is_finished": False}] * 20, end)
+    reading = weigh(body, facts("cohere.generate", is_stream=True), content_type="application/stream+json")
+    assert (reading.api, exact(reading).input_tokens, reading.usage.output_tokens) == ("cohere.generate", 4, 20)
+
+
 def test_cohere_embed_generate_and_rerank():
     meta = {"api_version": {"version": "2"}, "billed_units": {"input_tokens": 5}}
     embed = weigh(sse({"id": "e", "embeddings": {"float": [[0.1]]}, "texts": ["x"], "meta": meta})[6:], facts("cohere.embed"))

@@ -266,7 +266,10 @@ def test_background_response_is_billed_when_it_is_read_and_once():
 
 def test_reading_a_foreground_response_again_has_no_bill_of_its_own():
     body = sse(responses("completed", RESPONSES_USAGE)[1]["response"])[6:]
-    assert weigh(body, facts("openai.responses", is_metered=False)).billing_key is None
+    made = weigh(body, facts("openai.responses"))
+    read = weigh(body, facts("openai.responses", is_metered=False))
+    assert (exact(made).input_tokens, made.billing_key) == (50, None)
+    assert (read.usage, read.exactness, read.response_model) == (None, Exactness.NONE, "gpt-y")
 
 
 def test_tool_calls_of_a_response_are_units():
