@@ -136,12 +136,11 @@ class LiveConfig:
         self.refused_count = 0
         self.changed_at = time.time()
         """Unix seconds of the last accepted or refused edit."""
-        self.version = ""
-        """Of the snapshot in place."""
         self._environ = environ
         self._snapshot = snapshot
         self._overlay: Mapping[str, Any] = NO_OVERLAY if overlay is None else overlay
-        self._write()
+        self.version = write_snapshot(snapshot, self.documents, self._overlay)
+        """Of the snapshot in place."""
 
     @property
     def overlay(self) -> Mapping[str, Any]:
@@ -151,8 +150,8 @@ class LiveConfig:
     def set_overlay(self, overlay: Mapping[str, Any]) -> None:
         """Take over what the ledger says. Raises OSError where the snapshot cannot be written."""
         if overlay != self._overlay:
+            self.version = write_snapshot(self._snapshot, self.documents, overlay)
             self._overlay = overlay
-            self._write()
 
     def reload(self) -> tuple[Mistake, ...]:
         """Read the files again; the new ones are in force unless something is wrong with them.
@@ -164,15 +163,24 @@ class LiveConfig:
 
     def _take(self, read: Documents | tuple[Mistake, ...]) -> tuple[Mistake, ...]:
         self.changed_at = time.time()
-        if isinstance(read, tuple):
-            self.mistakes = read
+        mistakes = read if isinstance(read, tuple) else self._put_in_force(read)
+        self.mistakes = mistakes
+        if mistakes:
             self.refused_count += 1
-            return read
-        self.mistakes = ()
-        self.accepted_count += 1
-        if read != self.documents:
-            self.documents = read
-            self._write()
+        else:
+            self.accepted_count += 1
+        return mistakes
+
+    def _put_in_force(self, documents: Documents) -> tuple[Mistake, ...]:
+        if documents != self.documents:
+            try:
+                self.version = write_snapshot(self._snapshot, documents, self._overlay)
+            except OSError as error:
+                message = (
+                    f"the new configuration cannot be put in force: {error.strerror}; make room there, then save the file again"
+                )
+                return (Mistake(str(self._snapshot), 1, 1, message),)
+            self.documents = documents
         return ()
 
     async def watch(self, told: Callable[[tuple[Mistake, ...]], None], stop: asyncio.Event | None = None) -> None:
@@ -182,9 +190,6 @@ class LiveConfig:
             return
         async for _ in changes(self.directory, stop):
             told(self._take(await asyncio.to_thread(_attempt, self.directory, self._environ)))
-
-    def _write(self) -> None:
-        self.version = write_snapshot(self._snapshot, self.documents, self._overlay)
 
 
 def _attempt(directory: Path | None, environ: Mapping[str, str]) -> Documents | tuple[Mistake, ...]:

@@ -253,3 +253,26 @@ def test_keys_of_the_environment_stay_out_of_the_snapshot(tmp_path: Path) -> Non
     rules = build_rules(SnapshotReader(path).read(), environ, pricebook=object())  # type: ignore[arg-type]
     assert rules.providers["openai"].api_key == "sk-from-the-environment"
     assert "sk-from-the-environment" not in repr(rules)
+
+
+def test_a_disk_that_is_full_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "config"
+    directory.mkdir()
+    (directory / "limits.yaml").write_text(limits(1))
+    config = live(directory, tmp_path)
+
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (directory / "limits.yaml").write_text(limits(2))
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "replace", full)
+        (mistake,) = config.reload()
+        assert "cannot be put in force: No space left on device" in mistake.message
+        with pytest.raises(OSError, match="No space left"):
+            config.set_overlay({"stops": [{"scope": "all"}]})
+    assert config.overlay == {"keys": [], "overrides": {}, "stops": []}
+    assert amount_in_force(tmp_path) == 1
+    assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["rules.json"]
+    assert config.reload() == ()
+    assert amount_in_force(tmp_path) == 2
