@@ -9,6 +9,7 @@ What is not here: what a request means (exchange.py) and how an answer is framed
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -33,86 +34,8 @@ UPLOAD_WINDOW_BYTES = 256 * 1024
 LINGER_SECONDS = 2.0
 """After an answer to a request that was not read to its end: how long the rest is thrown away before the connection is
 closed, so that the client reads the answer instead of a reset (RFC 9112 §9.6)."""
-PEEK_BYTES = 64 * 1024
-
-
-class Request:
-    """One request as it arrives: its head, and its body held whole, looked into, or streamed."""
-
-    __slots__ = (
-        "_peek",
-        "body_kind",
-        "body_parts",
-        "body_size",
-        "client",
-        "has_room",
-        "head",
-        "is_complete",
-        "is_refused",
-        "route",
-        "sink",
-        "trailers",
-    )
-
-    def __init__(self, client: ClientConnection, head: RequestHead, where: Route, kind: str) -> None:
-        self.client = client
-        self.head = head
-        self.route = where
-        self.body_kind = kind
-        """json: held until complete · multipart: its first bytes are looked into · none: streamed (or there is no body)."""
-        self.body_parts: list[bytes] = []
-        self.body_size = 0
-        self.is_complete = False
-        self.is_refused = False
-        self.trailers: list[Header] = []
-        self.sink: Callable[[bytes, bool], None] | None = None
-        """Takes (piece, is_last) of a body that streams through."""
-        self._peek: asyncio.Future[None] | None = None
-
-    def body(self) -> bytes:
-        """What has been gathered so far, in one piece."""
-        parts = self.body_parts
-        if len(parts) == 1:
-            return parts[0]
-        joined = b"".join(parts)
-        self.body_parts = [joined] if joined else []
-        return joined
-
-    async def peek(self) -> bytes:
-        """The first 64 KiB of the body, or all of a shorter one."""
-        if not self.is_complete and self.body_size < PEEK_BYTES:
-            self._peek = asyncio.get_running_loop().create_future()
-            await self._peek
-        return self.body()[:PEEK_BYTES]
-
-    def stream_to(self, sink: Callable[[bytes, bool], None]) -> None:
-        """From now on pieces go to `sink`; what has been gathered goes first."""
-        gathered, self.body_parts = self.body(), []
-        self.sink = sink
-        if gathered or self.is_complete:
-            sink(gathered, self.is_complete)
-        self.client.read_on()
-
-    def take(self, data: bytes) -> None:
-        self.body_size += len(data)
-        if self.sink is not None:
-            self.sink(data, False)
-            return
-        self.body_parts.append(data)
-        if self._peek is not None and self.body_size >= PEEK_BYTES and not self._peek.done():
-            self._peek.set_result(None)
-
-    def complete(self) -> None:
-        self.is_complete = True
-        if self.sink is not None:
-            self.sink(b"", True)
-        elif self._peek is not None and not self._peek.done():
-            self._peek.set_result(None)
-
-    def abandon(self) -> None:
-        """The client is gone; nothing more will come."""
-        if self._peek is not None and not self._peek.done():
-            self._peek.cancel()
+EARLY_TUNNEL_BYTES = 256 * 1024
+"""What a client may send behind a request to upgrade before the tunnel stands."""
 
 
 class ClientConnection(asyncio.Protocol, Watched):
@@ -136,6 +59,7 @@ class ClientConnection(asyncio.Protocol, Watched):
         self._is_reading_paused = False
         self._is_upload_paused = False
         self._has_upgraded = False
+        self._probes_left = 0
 
     # ── asyncio.Protocol ──
 
@@ -188,7 +112,30 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.has_half_closed = True
         if self._reading is not None and not self._reading.is_complete:
             return False
-        return self.exchange is not None
+        if self.exchange is None:
+            return False
+        if not self.exchange.has_begun_answer and not self.exchange.request.head.is_http10:
+            self._probe()
+        return True
+
+    def _probe(self) -> None:
+        """Has the client closed one half, or is it gone (a time-out, a stopped program)? The FIN looks the same.
+
+        A 100 Continue means nothing to whoever still reads (RFC 9110 §15.2) and is answered by a reset from whoever does
+        not; the kernel then knows the connection as closed, which the next ticks look up.
+        """
+        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._probes_left = PROBES
+        self._deadline_kind = "probe"
+        self.deadline = self.state.clock.now + PROBE_SECONDS
+
+    def _look_for_reset(self) -> None:
+        opened = self.transport.get_extra_info("socket") if self.transport is not None else None
+        if opened is not None and opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+            self.abort()
+        elif self._probes_left > 0 and self.exchange is not None:
+            self._probes_left -= 1
+            self.deadline = self.state.clock.now + PROBE_SECONDS
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_gone = True
@@ -430,7 +377,9 @@ class ClientConnection(asyncio.Protocol, Watched):
         """The deadline has passed (called by the worker's tick)."""
         self.deadline = NEVER
         kind = self._deadline_kind
-        if self._is_closing or kind == "idle" or self.transport is None:
+        if kind == "probe":
+            self._look_for_reset()
+        elif self._is_closing or kind == "idle" or self.transport is None:
             self.abort()
         elif kind == "head":
             self._refuse(408, "request_timeout", "The request head did not arrive in time.")

@@ -369,6 +369,10 @@ class Exchange:
             self._answer.cut(reason)
 
     @property
+    def has_begun_answer(self) -> bool:
+        return self._answer is not None and self._answer.has_begun
+
+    @property
     def weighing(self) -> Weighing | None:
         return self._weighing
 
