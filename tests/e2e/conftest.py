@@ -16,6 +16,7 @@ import pytest
 
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import PROVIDER_KEY, House, limits_yaml, providers_yaml, virtual_key
+from tests.servers import redis_server
 
 SDK_USER = "ada"
 
@@ -96,6 +97,24 @@ class Door:
         assert Decimal(record["cost_usd"]) == price.of(entry, billed)
         assert Decimal(record["input_cost_usd"]) + Decimal(record["output_cost_usd"]) == Decimal(record["cost_usd"])
         return entry
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many workers, and which quota store they share."""
+
+    workers: int
+    env: dict[str, str]
+
+
+@pytest.fixture(scope="session", params=["one worker", "two workers and Redis"])
+def crew(request: pytest.FixtureRequest) -> Iterator[Crew]:
+    """One worker counts by itself; two need a Redis."""
+    if request.param == "one worker":
+        yield Crew(1, {})
+        return
+    with redis_server() as redis:
+        yield Crew(2, {"REDIS_URL": redis.url})
 
 
 @pytest.fixture(scope="session")

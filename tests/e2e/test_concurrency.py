@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.e2e.conftest import Crew
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import House, limits_yaml, providers_yaml, virtual_key
 
@@ -34,10 +35,10 @@ USERS = {
 PRICES = "prices:\n  openai:\n    gpt-4o-mini: {input_mtok: 1, output_mtok: 10}\n"
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def narrow_house(request: pytest.FixtureRequest, provider: FakeProvider) -> Iterator[House]:
+@pytest.fixture(scope="module")
+def narrow_house(provider: FakeProvider, crew: Crew) -> Iterator[House]:
     files = {"providers.yaml": providers_yaml(provider.url), "limits.yaml": limits_yaml(USERS), "prices.yaml": PRICES}
-    with House(files, workers=request.param) as started:
+    with House(files, crew.workers, crew.env) as started:
         yield started
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.e2e.conftest import Crew
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import House, limits_yaml, providers_yaml, virtual_key
 
@@ -22,10 +23,10 @@ BODY: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "c
 
 
 @pytest.fixture
-def sturdy_house(provider: FakeProvider) -> Iterator[House]:
+def sturdy_house(provider: FakeProvider, crew: Crew) -> Iterator[House]:
     limits = "{requests: {per_day: 1_000_000}, tokens: {per_day: 1_000_000_000}, concurrent_requests: 1_000}"
     files = {"providers.yaml": providers_yaml(provider.url), "limits.yaml": limits_yaml({USER: limits})}
-    with House(files, workers=2) as started:
+    with House(files, crew.workers, crew.env) as started:
         yield started
 
 
@@ -73,8 +74,8 @@ def assert_all_there_once(house: House, load: Load, call: str) -> None:
         assert (record["outcome"], record["usage_source"], record["output_tokens"]) == ("ok", "reported", 8)
 
 
-async def test_a_worker_is_killed_under_load(sturdy_house: House, call: str) -> None:
-    """Twice, so that a replacement is killed too; the other worker serves on, the supervisor starts another."""
+async def test_a_worker_is_killed_under_load(sturdy_house: House, crew: Crew, call: str) -> None:
+    """Twice, so that a replacement is killed too; whoever is left serves on, the supervisor starts another."""
     load = Load(sturdy_house, call)
 
     async def kill_workers() -> None:
@@ -88,7 +89,7 @@ async def test_a_worker_is_killed_under_load(sturdy_house: House, call: str) -> 
     assert len(load.completed) > 100
     await asyncio.to_thread(assert_all_there_once, sturdy_house, load, call)
     until = time.monotonic() + 5
-    while len(await asyncio.to_thread(sturdy_house.workers)) < 2:
+    while len(await asyncio.to_thread(sturdy_house.workers)) < crew.workers:
         assert time.monotonic() < until, "the killed worker was not replaced"
         await asyncio.sleep(0.1)
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e.conftest import Crew
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import ADMIN_KEY, House, limits_yaml, providers_yaml, virtual_key
 
@@ -19,9 +20,9 @@ TIGHT, WIDE = "{requests: {per_day: 0}}", "{requests: {per_day: 1_000_000}}"
 
 
 @pytest.fixture
-def edited_house(provider: FakeProvider) -> Iterator[House]:
+def edited_house(provider: FakeProvider, crew: Crew) -> Iterator[House]:
     files = {"providers.yaml": providers_yaml(provider.url), "limits.yaml": limits_yaml({USER: WIDE})}
-    with House(files, workers=2) as started:
+    with House(files, crew.workers, crew.env) as started:
         yield started
 
 
