@@ -23,6 +23,7 @@ import structlog
 
 from proxy.assembly import Places, WorkerPlan, open_ledger, places, quota_kind, raise_file_limit, run_control, run_worker
 from proxy.config.load import Documents, load
+from proxy.config.price_list import ensure_price_list
 from proxy.config.watch import SnapshotReader, write_snapshot
 from proxy.demo.configuration import demo_config
 from proxy.demo.history import history
@@ -86,6 +87,10 @@ def run_house(
     except OSError as error:
         return _refuse(f"Can't listen on {host}:{port}: {error.strerror or error}. Choose another with --port.")
     _write_first_snapshot(where, documents)
+    try:
+        ensure_price_list(where.price_list)
+    except ConfigError as error:
+        log.warning("price_list_not_compiled", error=str(error), consequence="each process compiles its own")
     settings = documents.settings()
     configure_logs(settings.log_level)
     raise_file_limit()
