@@ -31,6 +31,8 @@ from proxy.spool.segment import OPENING_SUFFIX, POISON_SUFFIX, begun_at, is_owne
 
 LOG = logging.getLogger("spool.drain")
 BATCH_RECORDS = 1000
+BATCHES_AT_ONCE = 2
+"""While the database works on one batch, this process prepares the next."""
 POLL_SECONDS = 0.1
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 5.0
@@ -68,22 +70,30 @@ class Tail:
     def __init__(self, directory: Path, observe: Observer) -> None:
         self._reader = Reader(directory)
         self._observe = observe
+        self._turn = asyncio.Lock()
+        self._shown_already: set[tuple[str, int]] = set()
 
     async def catch_up(self) -> int:
         """Show everything that can be read now; the number of records shown."""
         shown = 0
-        while lines := await asyncio.to_thread(self._reader.take, BATCH_RECORDS):
-            records = [line.record for line in lines if line.record is not None]
-            self._observe(records)
-            shown += len(records)
+        async with self._turn:
+            while lines := await asyncio.to_thread(self._reader.take, BATCH_RECORDS):
+                fresh = [line for line in lines if (line.segment, line.start) not in self._shown_already]
+                records = [line.record for line in fresh if line.record is not None]
+                self._observe(records)
+                shown += len(records)
         return shown
 
-    def has_shown(self, line: Line) -> bool:
-        return self._reader.has_read(line)
+    def take_over(self, lines: Sequence[Line]) -> list[Line]:
+        """Those of the lines that were not shown yet, which the caller shows now."""
+        fresh = [line for line in lines if not self._reader.has_read(line)]
+        self._shown_already.update((line.segment, line.start) for line in fresh)
+        return fresh
 
     def advance(self, reader: Reader) -> None:
         """Leave out what lies before that reader's place: it was shown by whoever moved it."""
         self._reader.advance(reader)
+        self._shown_already.clear()
 
 
 class Drain:
@@ -165,13 +175,12 @@ class Drain:
         """One batch: read, commit, acknowledge. On a fault the place goes back to where it was."""
         before = self._reader.copy()
         try:
-            lines = await asyncio.to_thread(self._reader.take, self._batch_records)
+            lines = await asyncio.to_thread(self._reader.take, self._batch_records * BATCHES_AT_ONCE)
             for line in lines:
                 if line.record is None:
                     await self._set_aside(line, line.flaw or "unreadable")
             good = [line for line in lines if line.record is not None]
-            if good:
-                await self._commit(good, is_patient)
+            await self._commit_all(good, is_patient)
         except BaseException:
             self._reader = before
             raise
@@ -180,6 +189,14 @@ class Drain:
         self._tail.advance(self._reader)
         await asyncio.to_thread(self._delete_done)
         return len(lines)
+
+    async def _commit_all(self, lines: Sequence[Line], is_patient: bool) -> None:
+        """Commit in batches, side by side. Ends when all have ended; raises what the first of them raised."""
+        starts = range(0, len(lines), self._batch_records)
+        work = [self._commit(lines[start : start + self._batch_records], is_patient) for start in starts]
+        for outcome in await asyncio.gather(*work, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
 
     async def _commit(self, lines: Sequence[Line], is_patient: bool) -> None:
         """Commit these lines, in halves where one of them is refused.
@@ -210,8 +227,8 @@ class Drain:
         self._stats.commit_seconds = time.perf_counter() - began
         self._stats.new += len(new)
         self._stats.known += len(records) - len(new)
-        shown = {line.record.id for line in lines if line.record is not None and self._tail.has_shown(line)}
-        self._show([record for record in new if record.id not in shown])
+        fresh = {line.record.id for line in self._tail.take_over(lines) if line.record is not None}
+        self._show([record for record in new if record.id in fresh])
 
     async def _commit_halves(self, lines: Sequence[Line], is_patient: bool, reason: str) -> None:
         if len(lines) == 1:

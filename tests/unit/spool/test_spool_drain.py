@@ -185,6 +185,27 @@ async def test_a_refused_record_is_set_aside_and_the_others_go_in(tmp_path: Path
     assert (await drain.stats()).poisoned == 3
 
 
+async def test_an_outage_between_the_halves_of_a_batch_shows_nothing_twice(tmp_path: Path) -> None:
+    records = samples(40)
+    spooled(tmp_path, records)
+    ledger, seen = RecordedLedger(), Seen()
+    ledger.refused = {records[33].id}
+    outages = iter([False, False, True, False, True, True])
+
+    async def append(batch: Sequence[UsageRecord]) -> list[UsageRecord]:
+        ledger.is_away = next(outages, False)
+        return await ledger.append(batch)
+
+    drain = Drain(tmp_path, append, [seen], batch_records=16, poll_seconds=0.005)
+    task = asyncio.ensure_future(drain.run())
+    await until(lambda: segment_names(tmp_path) == [])
+    drain.stop()
+    await task
+    assert sorted(seen.ids) == sorted({*ledger.kept, *ledger.refused} & set(seen.ids))
+    assert set(ledger.kept) == {record.id for record in records} - ledger.refused
+    assert set(ledger.kept) <= set(seen.ids)
+
+
 async def test_spoilt_lines_are_set_aside_once_even_when_read_again(tmp_path: Path) -> None:
     first, second = samples(2)
     path = tmp_path / f"{minted_id_now()}{SEGMENT_SUFFIX}"
