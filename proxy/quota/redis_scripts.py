@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +22,22 @@ class Script:
     in_full: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A script's call, encoded."""
 
     script: Script
-    count: bytes
-    """The RESP array header."""
+    header: bytes
+    """Of the RESP array."""
     tail: bytes
     """Number of keys, keys, arguments."""
-    slot: int
 
     def by_sha(self) -> bytes:
         """As EVALSHA."""
-        return self.count + self.script.by_sha + self.tail
+        return self.header + self.script.by_sha + self.tail
 
     def in_full(self) -> bytes:
         """As EVAL."""
-        return self.count + self.script.in_full + self.tail
+        return self.header + self.script.in_full + self.tail
 
 
 def bulk(word: str | bytes) -> bytes:
@@ -52,10 +51,10 @@ def bulks(words: Sequence[str]) -> bytes:
     return b"".join([bulk(word) for word in words])
 
 
-def command(script: Script, slot: int, keys: Sequence[str], arguments: Sequence[str]) -> Command:
+def command(script: Script, keys: Sequence[str], arguments: Sequence[str]) -> Command:
     """A call with these keys and arguments."""
     tail = bulk(str(len(keys))) + bulks(keys) + bulks(arguments)
-    return Command(script, b"*%d\r\n" % (3 + len(keys) + len(arguments)), tail, slot)
+    return Command(script, b"*%d\r\n" % (3 + len(keys) + len(arguments)), tail)
 
 
 def _load(name: str) -> Script:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,20 +22,21 @@ import hiredis
 import structlog
 
 from proxy.errors import QuotaStoreError
+from proxy.quota.resp_connection import OnReply, RespConnection
 from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger("quota.redis")
 
 CONNECT_SECONDS = 2.0
-CHECK_SECONDS = 0.01
-"""How often deadlines are looked at while something is due."""
-STALL_SECONDS = 1.0
 BACKOFF_SECONDS = (0.02, 0.1, 0.25, 0.5, 1.0)
 MAX_DUE = 20_000
 """Calls that may wait for a reply; more are refused at once."""
 
-Reply = object
-OnReply = Callable[[Any], None]
+_FINAL = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR")
+
+
+class RedisRefused(QuotaStoreError):
+    """The server is there and says no: a wrong password, a missing permission. Waiting does not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,109 +62,6 @@ def encode(*words: bytes | str | int) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded])
 
 
-class _Due:
-    """A reply that is waited for."""
-
-    __slots__ = ("deadline", "on_reply")
-
-    def __init__(self, on_reply: OnReply, deadline: float) -> None:
-        self.on_reply: OnReply | None = on_reply
-        self.deadline = deadline
-
-
-class _Connection(asyncio.Protocol):
-    """One socket: what waits to be written, and whose replies are due."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_lost: Callable[[_Connection], None]) -> None:
-        self._loop = loop
-        self._on_lost = on_lost
-        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
-        self._transport: asyncio.Transport | None = None
-        self._out: list[bytes] = []
-        self._due: deque[_Due] = deque()
-        self._heard_at = 0.0
-        self._check: asyncio.TimerHandle | None = None
-        self._check_at = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def send(self, command: bytes, on_reply: OnReply, patience_seconds: float) -> None:
-        now = self._loop.time()
-        due = self._due
-        if not due:
-            self._heard_at = now
-        due.append(_Due(on_reply, now + patience_seconds))
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(command)
-        if self._check is None:
-            self._check_again(now)
-
-    def _check_again(self, now: float) -> None:
-        self._check_at = now + CHECK_SECONDS
-        self._check = self._loop.call_at(self._check_at, self._check_deadlines)
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if self._transport is not None and out:
-            self._transport.write(b"".join(out))
-
-    def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
-        reader, due = self._reader, self._due
-        try:
-            reader.feed(data)
-            reply = reader.gets()
-            while reply is not _NOTHING:
-                on_reply = due.popleft().on_reply
-                if on_reply is not None:
-                    on_reply(reply)
-                reply = reader.gets()
-        except (hiredis.ProtocolError, IndexError) as error:
-            log.error("redis_garbled", error=repr(error))
-            self.abort()
-
-    def _check_deadlines(self) -> None:
-        now = self._loop.time()
-        if now - self._check_at > CHECK_SECONDS:
-            # The loop itself stood still: replies may lie in the socket unread. Let it read them first.
-            self._check_again(now)
-            return
-        self._check = None
-        for due in list(self._due):
-            if due.deadline <= now and due.on_reply is not None:
-                on_reply, due.on_reply = due.on_reply, None
-                on_reply(QuotaStoreError("Redis did not answer in time"))
-        if not self._due:
-            return
-        if now - self._heard_at > STALL_SECONDS and self._due[0].on_reply is None:
-            self.abort()
-        else:
-            self._check_again(now)
-
-    @property
-    def due_count(self) -> int:
-        return len(self._due)
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self._check is not None:
-            self._check.cancel()
-        due, self._due = self._due, deque()
-        for call in due:
-            if call.on_reply is not None:
-                call.on_reply(QuotaStoreError("the connection to Redis was lost"))
-        self._on_lost(self)
-
-
-_NOTHING = object()
-
-
 class RespClient:
     """A connection to one server that comes back by itself."""
 
@@ -186,7 +83,7 @@ class RespClient:
         self._tasks = tasks
         self._patience_seconds = patience_seconds
         self.on_up = on_up
-        self._connection: _Connection | None = None
+        self._connection: RespConnection | None = None
         self._connecting: asyncio.Task[Any] | None = None
         self._is_closed = False
         self.address: Address | None = None
@@ -237,7 +134,7 @@ class RespClient:
         loop = asyncio.get_running_loop()
         try:
             address = self.address = await self._resolve()
-            connection = _Connection(loop, self._lost)
+            connection = RespConnection(loop, self._lost)
             async with asyncio.timeout(CONNECT_SECONDS):
                 if address.path is not None:
                     await loop.create_unix_connection(lambda: connection, address.path)
@@ -266,7 +163,7 @@ class RespClient:
                 connection.abort()
                 raise
 
-    async def _greet(self, connection: _Connection, address: Address) -> None:
+    async def _greet(self, connection: RespConnection, address: Address) -> None:
         words: list[tuple[bytes | str | int, ...]] = []
         if address.password is not None:
             words.append(("AUTH", address.user, address.password) if address.user else ("AUTH", address.password))
@@ -284,7 +181,8 @@ class RespClient:
             if isinstance(outcome, BaseException):
                 connection.abort()
                 self.last_error = f"{address}: {command[0]!s}: {outcome}"
-                raise QuotaStoreError(f"Redis at {self.last_error}")
+                is_final = isinstance(outcome, hiredis.ReplyError) and str(outcome).startswith(_FINAL)
+                raise (RedisRefused if is_final else QuotaStoreError)(f"Redis at {self.last_error}")
 
     def reconnect(self) -> None:
         """Cut what is there and come back in the background."""
@@ -293,7 +191,7 @@ class RespClient:
         else:
             self._come_back()
 
-    def _lost(self, connection: _Connection) -> None:
+    def _lost(self, connection: RespConnection) -> None:
         if connection is self._connection:
             self._connection = None
             self._come_back()

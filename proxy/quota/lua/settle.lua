@@ -3,14 +3,14 @@
 -- ARGV  number of subjects; per subject: number of windows; per window: in how many ms it may be forgotten ( '0' never), number
 --       of counters, the settled field of each. Then: hold id, '1' to count also where the hold is unknown (the owner knows that
 --       it was lost with the data, not settled before), the amounts with spaces between.
--- Gives per subject: 1 the hold was there · 2 it was swept or lost, and is counted now · 3 was done before · 0 unknown, not counted.
+-- Gives 1 where all holds were there, else per subject: 1 the hold was there · 2 it was swept or lost, and is counted now · 3 was done before · 0 unknown, not counted.
 
 local last = #ARGV
 local id, is_forced = ARGV[last - 2], ARGV[last - 1] == '1'
 local amounts = {}
 for amount in string.gmatch(ARGV[last], '%d+') do amounts[#amounts + 1] = amount end
 
-local reply, key_at, at, cell = {}, 1, 2, 0
+local reply, is_plain, key_at, at, cell = {}, true, 1, 2, 0
 for subject = 1, tonumber(ARGV[1]) do
   local leases, holds, marks = KEYS[key_at], KEYS[key_at + 1], KEYS[key_at + 2]
   local state, taken = 0, redis.call('HGET', holds, id)
@@ -45,5 +45,7 @@ for subject = 1, tonumber(ARGV[1]) do
     key_at, at = key_at + 1, at + 2 + count
   end
   reply[subject] = state
+  if state ~= 1 then is_plain = false end
 end
+if is_plain then return 1 end
 return reply
