@@ -67,7 +67,7 @@ class Places:
 
     @property
     def price_list(self) -> Path:
-        """The price data, compiled once per release for all processes: reading it takes 5 ms and 1 MB instead of 0.5 s and 73 MB."""
+        """The price data, compiled once per release for all processes: 5 ms and 1 MB instead of 0.5 s and 73 MB."""
         return self.run / "prices.json"
 
     @property

@@ -16,7 +16,11 @@ import typer
 import proxy
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=proxy.__doc__
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A transparent LLM reverse proxy: meters, prices, limits and records every call, and leaves the bytes alone.",
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Virtual keys: make, list and revoke them.")
 app.add_typer(keys_app, name="keys")
