@@ -81,6 +81,7 @@ class RedisServer:
     folder: Path
     port: int
     arguments: Sequence[str] = ()
+    config: Path | None = None
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -95,6 +96,7 @@ class RedisServer:
         """Start (again), on the same port; ready on return."""
         command = [
             str(self.binary),
+            *([str(self.config)] if self.config else []),
             "--port",
             str(self.port),
             "--bind",
@@ -143,10 +145,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(binary: Path | None = None, arguments: Sequence[str] = ()) -> Iterator[RedisServer]:
+def redis_server(binary: Path | None = None, arguments: Sequence[str] = (), config: Path | None = None) -> Iterator[RedisServer]:
     """A Redis (or another binary that takes its options), empty."""
     with tempfile.TemporaryDirectory(prefix="wb-redis-") as folder:
-        server = RedisServer(binary or redis_binary(), Path(folder), free_port(), arguments)
+        server = RedisServer(binary or redis_binary(), Path(folder), free_port(), arguments, config)
         server.start()
         try:
             yield server
