@@ -6,7 +6,7 @@ the client's own mistake; whatever fails here is logged with the request's id an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -35,18 +35,22 @@ from proxy.control import (
     users,
 )
 from proxy.control.alerts import resource as alerts
+from proxy.control.alerts import settings_resource as alert_settings
+from proxy.control.alerts.delivery import Deliveries
+from proxy.control.alerts.engine import AlertEngine
 from proxy.control.auth import IDENTITY, identify
 from proxy.control.context import CONTEXT, Context, context_of
 from proxy.control.identifiers import make_uuid7
 from proxy.control.replies import ApiError, error_of_status, error_reply
 from proxy.control.routes import PREFIX, Call, Route
 from proxy.errors import LedgerError
+from proxy.telemetry.tasks import Tasks
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 DASHBOARD = Path(__file__).parent / "dashboard"
 _RESOURCES = (
     usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track, users, overrides,
-    user_data, limits, keys, alerts, switch, stats, prices, audit, live,
+    user_data, limits, keys, alert_settings, alerts, switch, stats, prices, audit, live,
 )  # fmt: skip
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -65,8 +69,8 @@ def routes() -> Iterable[Route]:
     return chain.from_iterable(resource.ROUTES for resource in _RESOURCES)
 
 
-def build_app(context: Context) -> web.Application:
-    """The application over a context; the caller runs it."""
+def build_app(context: Context, *, has_alerts: bool = True) -> web.Application:
+    """The application over a context; the caller runs it. With it runs the alert engine, unless it is not wanted."""
     app = web.Application(middlewares=[_answer_errors], client_max_size=MAX_BODY_BYTES)
     app[CONTEXT] = context
     for route in routes():
@@ -81,7 +85,25 @@ def build_app(context: Context) -> web.Application:
         app.router.add_get("/dashboard/", _dashboard_page)
         app.router.add_static("/dashboard/", DASHBOARD)
     app.on_response_prepare.append(_add_headers)
+    app.cleanup_ctx.append(_run_alerts if has_alerts else _close_context)
     return app
+
+
+async def _run_alerts(app: web.Application) -> AsyncIterator[None]:
+    context = app[CONTEXT]
+    tasks = Tasks(context.metrics.task_failed)
+    engine = AlertEngine(context, Deliveries(context, tasks))
+    context.feed.listeners.append(engine.see)
+    tasks.start(engine.run(), name="alerts")
+    yield
+    context.feed.listeners.remove(engine.see)
+    await tasks.close()
+    await context.close()
+
+
+async def _close_context(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[CONTEXT].close()
 
 
 def _guarded(route: Route) -> Call:

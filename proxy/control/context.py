@@ -10,6 +10,7 @@ from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
+import aiohttp
 from aiohttp import web
 
 from proxy.control.feed import LiveFeed
@@ -48,10 +49,8 @@ class Context:
     config_mistakes: Callable[[], list[str]] = list
     """Why the files on disk are not in force; empty where they are."""
 
-    listeners: list[Callable[[Sequence[UsageRecord]], None]] = field(default_factory=list)
-    """Who else wants new records (alerts); called in turn, must not raise, must not wait."""
-
     ledger: ControlLedger = field(init=False)
+    _session: aiohttp.ClientSession | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self, given_ledger: Ledger) -> None:
         self.ledger = journalled(given_ledger)
@@ -72,11 +71,20 @@ class Context:
         return new
 
     def announce(self, records: Sequence[UsageRecord]) -> None:
-        """Records that are new in the ledger: count them, show them to viewers, tell the listeners."""
+        """Records that are new in the ledger: count them, show them to viewers and listeners."""
         self.metrics.observe(records)
         self.feed.publish(records)
-        for listener in self.listeners:
-            listener(records)
+
+    def http(self) -> aiohttp.ClientSession:
+        """The session of calls that go out (alerts); made at the first one."""
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession()
+        return self._session
+
+    async def close(self) -> None:
+        """Let go of what the context opened itself; the ledger is its opener's to close. Idempotent."""
+        if self._session is not None:
+            await self._session.close()
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.clock(), UTC)

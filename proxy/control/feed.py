@@ -1,4 +1,4 @@
-"""The live feed: what happens now, to whoever watches, and never a reason to wait.
+"""The live feed: new records, to whoever watches or listens, and never a reason to wait.
 
 Each viewer has a bounded queue; a slow one loses events (counted) and is told how many.
 """
@@ -6,7 +6,7 @@ Each viewer has a bounded queue; a slow one loses events (counted) and is told h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from proxy.records import UsageRecord
 
@@ -29,6 +29,8 @@ class LiveFeed:
     def __init__(self, on_drop: Callable[[], None] | None = None) -> None:
         self._viewers: set[Viewer] = set()
         self._on_drop = on_drop
+        self.listeners: list[Callable[[Sequence[UsageRecord]], None]] = []
+        """Who wants all records (alerts); called in turn, must neither raise nor wait."""
 
     def __len__(self) -> int:
         return len(self._viewers)
@@ -44,8 +46,10 @@ class LiveFeed:
     def leave(self, viewer: Viewer) -> None:
         self._viewers.discard(viewer)
 
-    def publish(self, records: Iterable[UsageRecord]) -> None:
+    def publish(self, records: Sequence[UsageRecord]) -> None:
         """Show records that are new in the ledger."""
+        for listener in self.listeners:
+            listener(records)
         if not self._viewers:
             return
         for record in records:

@@ -262,6 +262,28 @@ SCHEMAS: Schema = {
     ),
     "Alert": _object(_ALERT, ("changed_by", "changed_at")),
     "AlertPage": _object({"alerts": _list("Alert"), "next_cursor": TEXT_OR_NULL}),
+    "Destinations": _object({"destinations": {"type": "array", "items": FREE}}),
+    "TrialSent": _object({"delivered": FLAG, "delivery": TEXT, "error": TEXT_OR_NULL}),
+    "DeliveryPage": _object(
+        {
+            "deliveries": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "id": TEXT,
+                        "at": INSTANT,
+                        "destination": TEXT,
+                        "channel": TEXT,
+                        "state": {"type": "string", "enum": ["pending", "sent", "dead"]},
+                        "attempts": COUNT,
+                        "error": TEXT_OR_NULL,
+                        "alerts": _list("Alert"),
+                    }
+                ),
+            },
+            "next_cursor": TEXT_OR_NULL,
+        }
+    ),
     "AuditPage": _object(
         {
             "audit": {

@@ -133,7 +133,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
     keeper = OverlayKeeper(ledger, publish, clock)
     context.refresh = keeper.refresh
-    client: TestClient[Any, Any] = TestClient(TestServer(build_app(context)))
+    client: TestClient[Any, Any] = TestClient(TestServer(build_app(context, has_alerts=False)))
     await client.start_server()
     yield House(client, ledger, context, clock, worker, keeper, overlays)
     await client.close()

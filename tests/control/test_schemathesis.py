@@ -91,7 +91,7 @@ async def serve(directory: Path) -> tuple[web.AppRunner, SqliteLedger, int]:
         "usage_source": "reported", "total_tokens": 9, "input_tokens": 4, "output_tokens": 5, "cost_usd": "0.01",
     }  # fmt: skip
     await ledger.append([UsageRecord(**fields)])
-    runner = web.AppRunner(build_app(context), access_log=None)
+    runner = web.AppRunner(build_app(context, has_alerts=False), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -1,0 +1,160 @@
+"""The alert engine: looks at new records, limits, days and the house itself, and raises what is worth telling, once.
+
+Raising is `put_entry` in the ledger's journal: of all replicas and all ticks exactly one gets True for an id, and that one
+hands the alert to its deliveries. While the ledger is away nothing is raised; the next tick looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+
+import structlog
+
+from proxy.control.alerts.alert import Alert
+from proxy.control.alerts.call_watch import CallWatch
+from proxy.control.alerts.delivery import Deliveries
+from proxy.control.alerts.house_alerts import house_alerts
+from proxy.control.alerts.limit_alerts import limit_alerts
+from proxy.control.context import Context
+from proxy.control.figures import money
+from proxy.control.people import caller_of_user
+from proxy.control.periods import iso, midnight
+from proxy.control.spikes import BASELINE_DAYS, Spike, find_spikes
+from proxy.errors import LedgerError
+from proxy.ledger.ledger import RecordFilter, Sums
+from proxy.limits.limit import Limit
+from proxy.records import UsageRecord
+
+TICK_SECONDS = 1.0
+LIMITS_EVERY_SECONDS = 10.0
+ANOMALIES_EVERY_SECONDS = 600.0
+MAX_USERS = 5000
+"""Users whose limits are looked at in one round; the rest wait for the next."""
+MAX_TOLD = 50_000
+"""Ids remembered so that the ledger is not asked again for what was raised already."""
+MAX_PENDING = 1000
+"""Alerts that wait for a ledger that is away."""
+
+_log = structlog.get_logger("control.alerts")
+
+
+class AlertEngine:
+    """One per control process."""
+
+    def __init__(self, context: Context, deliveries: Deliveries) -> None:
+        self._context = context
+        self._deliveries = deliveries
+        self._watch = CallWatch()
+        self._pending: dict[str, Alert] = {}
+        self._users: dict[str, None] = {}
+        self._told: dict[str, None] = {}
+        self._limits_at = self._anomalies_at = float("-inf")
+
+    def see(self, records: Sequence[UsageRecord]) -> None:
+        """A listener of `Context.announce`: only notes; the work is done by the tick."""
+        for alert in self._watch.see(records, self._context.now()):
+            if len(self._pending) < MAX_PENDING:
+                self._pending.setdefault(alert.id, alert)
+        self._users.update((record.user, None) for record in records)
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        has_resumed = False
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            await self.tick()
+            try:
+                if not has_resumed:
+                    has_resumed = await self._deliveries.resume() >= 0
+                await self._deliveries.send_due()
+            except LedgerError as failure:
+                _log.warning("deliveries wait for the ledger", reason=str(failure))
+
+    async def tick(self) -> None:
+        """One round; never raises for a ledger that is away."""
+        now = self._context.clock()
+        try:
+            found = list(self._pending.values())
+            if now - self._limits_at >= LIMITS_EVERY_SECONDS:
+                found += await self._of_the_house()
+                found += await self._of_limits()
+                self._limits_at = now
+            if now - self._anomalies_at >= ANOMALIES_EVERY_SECONDS:
+                found += await self._of_days()
+                self._anomalies_at = now
+            await self.raise_all(found)
+            self._pending.clear()
+        except LedgerError as failure:
+            _log.warning("alerts wait for the ledger", reason=str(failure))
+
+    async def raise_all(self, alerts: Iterable[Alert]) -> list[Alert]:
+        """Raise those that nobody raised before. Returns them."""
+        raised = []
+        for alert in alerts:
+            if alert.id in self._told:
+                continue
+            if await self._context.ledger.put_entry(alert.as_entry()):
+                raised.append(alert)
+                self._context.metrics.alerts_raised.labels(alert.kind).inc()
+                _log.info("alert", kind=alert.kind, severity=alert.severity, title=alert.title, user=alert.user)
+            if len(self._told) >= MAX_TOLD:
+                self._told.clear()
+            self._told[alert.id] = None
+        await self._deliveries.hand_over(raised)
+        return raised
+
+    async def _of_the_house(self) -> list[Alert]:
+        context = self._context
+        workers = await context.workers.stats()
+        return house_alerts(context.drain_stats(), workers, context.config_mistakes(), context.now())
+
+    async def _of_limits(self) -> list[Alert]:
+        """Limits of the users who called since the last round."""
+        users = list(self._users)[:MAX_USERS]
+        for user in users:
+            del self._users[user]
+        context = self._context
+        owners: dict[Limit, str] = {}
+        for user in users:
+            for limit in context.rules.resolve_all_limits(caller_of_user(context.rules, user)):
+                owners.setdefault(limit, user)
+        statuses = await context.workers.quota(list(owners))
+        if statuses is None:
+            self._users.update(dict.fromkeys(users))  # no worker answers: look again
+            return []
+        now, thresholds = context.now(), context.rules.alert_at
+        return [alert for status in statuses for alert in limit_alerts([status], thresholds, owners[status.limit], now)]
+
+    async def _of_days(self) -> list[Alert]:
+        """Users whose day stands out against their week."""
+        context, zone = self._context, self._context.rules.timezone
+        now = context.now()
+        since = midnight(now, zone, -BASELINE_DAYS)
+        which = RecordFilter(start_at=since, end_at=now + timedelta(hours=1))
+        points = await context.ledger.timeseries(which, "day", zone.key, ("user",))
+        by_user: dict[str, dict[date, Sums]] = defaultdict(dict)
+        for point in points:
+            by_user[point.group["user"] or ""][point.start_at.astimezone(zone).date()] = point.sums
+        today = now.astimezone(zone).date()
+        return [self._of_spike(user, spike) for user, by_day in by_user.items() for spike in find_spikes(by_day, [today])]
+
+    def _of_spike(self, user: str, spike: Spike) -> Alert:
+        amount, average = _shown(spike.resource, spike.amount), _shown(spike.resource, spike.average)
+        return Alert(
+            f"anomaly:{user}:{spike.resource}:{spike.day}",
+            "anomaly",
+            "warning",
+            iso(self._context.now()),
+            f"{user} uses {spike.factor:.1f} times the usual {spike.resource}",
+            f"{amount} today; {average} a day is usual in the week before.",
+            user,
+            {"resource": spike.resource, "day": str(spike.day), "amount": amount, "average": average},
+        )
+
+
+def _shown(resource: str, amount: Decimal) -> str:
+    return money(amount) if resource == "cost_usd" else f"{amount:.0f}"

@@ -1,0 +1,76 @@
+"""Limits that fill up: one alert per limit, window and threshold (`alert_at` in limits.yaml). Pure.
+
+Where several thresholds are passed at once, only the highest is told. What is settled counts; holds come and go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from proxy.control.alerts.alert import Alert
+from proxy.control.periods import iso
+from proxy.limits.limit import NANO_USD, LimitStatus
+from proxy.pricing.money import usd_text
+
+WARNING_FROM = 0.8
+CRITICAL_FROM = 1.0
+_BUDGET_WINDOWS = ("month", "total")
+_KIND_OF_WINDOW = {"day": "daily", "month": "monthly", "total": "monthly"}
+
+
+def limit_alerts(statuses: Iterable[LimitStatus], thresholds: Sequence[float], user: str | None, at: datetime) -> list[Alert]:
+    """Alerts that these limits deserve now. `user`: whose limits they are, for those that are one user's own."""
+    found = []
+    for status in statuses:
+        limit = status.limit
+        if limit.window is None or limit.window in ("minute", "hour") or limit.amount <= 0:
+            continue  # short windows fill all the time; bursts have an alert of their own
+        fraction = status.used / limit.amount
+        passed = [threshold for threshold in thresholds if fraction >= threshold]
+        if passed:
+            found.append(_alert(status, max(passed), fraction, user, at))
+    return found
+
+
+def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | None, at: datetime) -> Alert:
+    limit = status.limit
+    owner = user if limit.counter.startswith(("user:", "key:")) else None
+    whose = owner or limit.counter.split(":")[1]
+    used, amount = _shown(limit.resource, status.used), _shown(limit.resource, limit.amount)
+    resets = "" if status.resets_at is None else f"; it begins anew at {iso(datetime.fromtimestamp(status.resets_at, UTC))[:16]}Z"
+    return Alert(
+        # The counter is part of the name: limits of `defaults` share theirs, and count per user.
+        id=f"limit:{limit.counter}:{limit.name}:{status.window_id}:{threshold:g}",
+        kind=_kind(limit.resource, str(limit.window)),
+        severity=_severity(threshold),
+        at=iso(at),
+        title=f"{whose} has used {fraction:.0%} of {limit.name}",
+        text=f"{used} of {amount} {limit.resource} are used in this {limit.window} window{resets}.",
+        user=owner,
+        facts={
+            "limit": limit.name,
+            "counter": limit.counter,
+            "resource": limit.resource,
+            "window": limit.window,
+            "window_id": status.window_id,
+            "threshold": threshold,
+            "used": used,
+            "amount": amount,
+        },
+    )
+
+
+def _kind(resource: str, window: str) -> str:
+    if resource == "cost_usd":
+        return "budget" if window in _BUDGET_WINDOWS else "cost"
+    return _KIND_OF_WINDOW[window]
+
+
+def _severity(threshold: float) -> str:
+    return "critical" if threshold >= CRITICAL_FROM else "warning" if threshold >= WARNING_FROM else "info"
+
+
+def _shown(resource: str, amount: int) -> int | str:
+    return usd_text(Decimal(amount) / NANO_USD) if resource == "cost_usd" else amount

@@ -1,0 +1,324 @@
+"""Alerts: what is told, once, to whom; and that it arrives, or is kept as a dead letter."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from aiosmtpd.smtp import SMTP
+
+from proxy.control.alerts.alert import Alert
+from proxy.control.alerts.delivery import Deliveries
+from proxy.control.alerts.engine import AlertEngine
+from proxy.telemetry.tasks import Tasks
+
+ADMIN, ALICE = "admin-key-of-the-tests", "wb-alice-key-of-the-tests"
+
+
+@dataclass
+class Receiver:
+    """An HTTP server that answers as told and keeps what came."""
+
+    url: str = ""
+    answers: list[int] = field(default_factory=list)
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.got.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        return web.Response(status=self.answers.pop(0) if self.answers else 200)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    app = web.Application()
+    app.router.add_post("/services/hook", found.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}/services/hook"
+    yield found
+    await runner.cleanup()
+
+
+@dataclass
+class Alarm:
+    """The engine over a house, ticked by hand."""
+
+    house: Any
+    engine: AlertEngine
+    deliveries: Deliveries
+    tasks: Tasks
+
+    async def tick(self, seconds: float = 0.0) -> None:
+        self.house.clock.at += seconds
+        await self.engine.tick()
+        await self.deliveries.send_due()
+        if len(self.tasks):
+            await asyncio.wait(list(self.tasks._running), timeout=10)
+
+    async def raised(self, **query: str) -> list[str]:
+        return [one["id"] for one in (await self.house.get("/alerts", **query))["alerts"]]
+
+
+@pytest.fixture
+async def alarm(house: Any) -> AsyncIterator[Alarm]:
+    tasks = Tasks()
+    deliveries = Deliveries(house.context, tasks, retry_seconds=(0.0, 0.0))
+    engine = AlertEngine(house.context, deliveries)
+    house.context.feed.listeners.append(engine.see)
+    yield Alarm(house, engine, deliveries, tasks)
+    await tasks.close()
+
+
+async def aim(house: Any, *destinations: dict[str, Any]) -> Any:
+    return await house.ask("PUT", "/alerts/destinations", json={"destinations": list(destinations)})
+
+
+async def test_a_filling_limit_is_told_once_per_window_and_threshold(alarm: Alarm, record: Any) -> None:
+    house = alarm.house
+    for used, expected in ((400, []), (600, ["0.5"]), (650, ["0.5"]), (950, ["0.5", "0.9"]), (1200, ["0.5", "0.9", "1"])):
+        house.worker.used["user:alice:*:tokens"] = used
+        house.context.announce([record()])
+        await alarm.tick(11)
+        assert sorted(name.rsplit(":", 1)[1] for name in await alarm.raised(kind="daily")) == expected
+    newest = (await house.get("/alerts", kind="daily"))["alerts"][0]
+    assert (newest["user"], newest["severity"], newest["facts"]["used"], newest["facts"]["amount"]) == (
+        "alice",
+        "critical",
+        1200,
+        1000,
+    )
+    assert {one["kind"] for one in (await house.get("/alerts"))["alerts"]} == {"daily"}
+
+
+async def test_a_teams_budget_is_the_houses_alert(alarm: Alarm, record: Any) -> None:
+    alarm.house.worker.used["team:research:*:cost_usd"] = 85 * 10**9
+    alarm.house.context.announce([record()])
+    await alarm.tick(11)
+    (one,) = (await alarm.house.get("/alerts"))["alerts"]
+    assert (one["kind"], one["severity"], one["user"], one["facts"]["used"]) == ("budget", "warning", None, "85")
+    assert (await alarm.house.get("/alerts", ALICE))["alerts"] == []
+
+
+async def test_two_replicas_raise_one_alert(alarm: Alarm, record: Any) -> None:
+    house = alarm.house
+    other = AlertEngine(house.context, alarm.deliveries)
+    alert = Alert("x:1", "daily", "info", "2026-11-18T11:00:00.000000Z", "t", "t")
+    raised = await asyncio.gather(*(engine.raise_all([alert]) for engine in (alarm.engine, other, alarm.engine, other)))
+    assert sum(map(len, raised)) == 1
+
+
+async def test_models_without_a_price_and_answers_without_usage_are_told_once_a_day(alarm: Alarm, record: Any) -> None:
+    strange = record(cost_usd=None, response_model="new-model", price_source="unknown model: openai/new-model")
+    mute = record(total_tokens=None, usage_details={"usage_missing": True})
+    alarm.house.context.announce([strange, strange, mute])
+    await alarm.tick()
+    alarm.house.context.announce([strange, mute])
+    await alarm.tick(60)
+    assert sorted(await alarm.raised()) == [
+        "unpriced_model:openai:new-model:2026-11-18",
+        "usage_missing:openai:openai.chat:2026-11-18",
+    ]
+
+
+async def test_a_failing_provider_is_told(alarm: Alarm, record: Any) -> None:
+    bad = {"outcome": "upstream_error", "status": 503, "error": "overloaded"}
+    alarm.house.context.announce([record() for _ in range(9)] + [record(**bad) for _ in range(10)])
+    await alarm.tick()
+    assert await alarm.raised(kind="provider_failing") == []  # 19 calls are too few
+    alarm.house.context.announce([record(outcome="upstream_error", status=400)])  # the caller's own mistake
+    await alarm.tick()
+    (one,) = (await alarm.house.get("/alerts", kind="provider_failing"))["alerts"]
+    assert (one["facts"]["calls"], one["facts"]["failed"]) == (20, 10)
+    assert "overloaded" in one["text"]
+
+
+async def test_a_burst_is_told_against_what_is_usual(alarm: Alarm, record: Any) -> None:
+    for _ in range(60):  # an hour of 10 calls a minute
+        alarm.house.context.announce([record() for _ in range(10)])
+        await alarm.tick(60)
+    assert await alarm.raised(kind="burst") == []
+    alarm.house.context.announce([record() for _ in range(300)])
+    await alarm.tick()
+    (one,) = (await alarm.house.get("/alerts", kind="burst"))["alerts"]
+    assert (one["user"], one["facts"]["calls"]) == ("alice", 4 * 10 + 300)
+
+
+async def test_a_day_that_stands_out_is_told(alarm: Alarm, record: Any) -> None:
+    usual = [record(started_at=f"2026-11-{day}T10:00:00.000000Z", cost_usd="1") for day in range(11, 18)]
+    await alarm.house.ledger.append([*usual, record(cost_usd="2.5")])
+    await alarm.tick(601)
+    assert await alarm.raised(kind="anomaly") == ["anomaly:alice:cost_usd:2026-11-18"]
+
+
+async def test_the_house_tells_of_itself(alarm: Alarm) -> None:
+    context = alarm.house.context
+    context.drain_stats = lambda: {"backlog_age_seconds": 120.0, "backlog_records": 900, "is_ledger_away": True}
+    context.config_mistakes = lambda: ["limits.yaml:3:5: unknown name `tokns`"]
+    alarm.house.worker.stats = {"worker": 0, "quota": {"state": "local", "shared": True}, "spool": {"lost": 3}}
+    await alarm.tick(11)
+    await alarm.tick(11)
+    found = {one["kind"]: one for one in (await alarm.house.get("/alerts"))["alerts"]}
+    assert set(found) == {"ledger_behind", "config_refused", "store_away"}
+    assert len(await alarm.raised()) == 4  # behind, and losing, are two
+    assert "tokns" in found["config_refused"]["text"]
+
+
+async def test_alerts_are_acknowledged_and_dismissed_by_whom_they_concern(alarm: Alarm) -> None:
+    house = alarm.house
+    at = "2026-11-18T11:00:00.000000Z"
+    await alarm.engine.raise_all([Alert("a", "daily", "info", at, "t", "t", "alice"), Alert("b", "daily", "info", at, "t", "t")])
+    seen = await house.ask("POST", "/alerts/a/acknowledge", ALICE)
+    assert (seen["state"], seen["changed_by"]) == ("acknowledged", "user:alice")
+    await house.ask("POST", "/alerts/b/dismiss", ALICE, status=404)
+    await house.ask("POST", "/alerts/b/dismiss")
+    assert await alarm.raised(state="open") == []
+    assert await alarm.raised(state="dismissed") == ["b"]
+
+
+async def test_a_webhook_is_signed_and_groups_what_comes_together(alarm: Alarm, receiver: Receiver) -> None:
+    await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "secret": "s3cret", "group_seconds": 30})
+    at = "2026-11-18T11:00:00.000000Z"
+    await alarm.engine.raise_all([Alert("a", "daily", "info", at, "first", "t")])
+    await alarm.tick(10)
+    await alarm.engine.raise_all([Alert("b", "daily", "info", at, "second", "t")])
+    await alarm.tick(10)
+    assert receiver.got == []
+    await alarm.tick(10)
+    ((headers, body),) = receiver.got
+    assert [one["title"] for one in orjson.loads(body)["alerts"]] == ["first", "second"]
+    time, signed = headers["x-weighbridge-signature"].removeprefix("t=").split(",v1=")
+    assert hmac.compare_digest(signed, hmac.new(b"s3cret", time.encode() + b"." + body, sha256).hexdigest())
+    assert headers["x-weighbridge-delivery"] == orjson.loads(body)["delivery"]
+
+
+async def test_what_does_not_arrive_is_tried_again_and_then_a_dead_letter(alarm: Alarm, receiver: Receiver) -> None:
+    await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 0})
+    at = "2026-11-18T11:00:00.000000Z"
+    receiver.answers = [503, 429, 200]
+    await alarm.engine.raise_all([Alert("a", "daily", "info", at, "t", "t")])
+    await alarm.tick()
+    assert len({headers["x-weighbridge-delivery"] for headers, _ in receiver.got}) == 1  # one delivery, three tries
+    (sent,) = (await alarm.house.get("/alerts/deliveries"))["deliveries"]
+    assert (sent["state"], sent["attempts"]) == ("sent", 3)
+    receiver.answers = [500, 500, 500, 410]
+    await alarm.engine.raise_all([Alert("b", "daily", "info", at, "t", "t")])
+    await alarm.tick(1)
+    await alarm.engine.raise_all([Alert("c", "daily", "info", at, "t", "t")])
+    await alarm.tick(1)
+    dead = (await alarm.house.get("/alerts/deliveries", state="dead"))["deliveries"]
+    assert [(one["alerts"][0]["id"], one["attempts"], one["error"]) for one in dead] == [
+        ("c", 1, "answered 410"),
+        ("b", 3, "answered 500"),
+    ]
+
+
+async def test_a_delivery_of_a_process_that_died_is_taken_up(alarm: Alarm, receiver: Receiver) -> None:
+    await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 0})
+    at = "2026-11-18T11:00:00.000000Z"
+    dying = Deliveries(alarm.house.context, Tasks())
+    (destination,) = await dying.destinations()
+    await dying._note("d-1", destination, [Alert("a", "daily", "info", at, "t", "t")], "pending", 0, None)
+    assert await alarm.deliveries.resume() == 1
+    await alarm.tick()
+    assert orjson.loads(receiver.got[0][1])["delivery"] == "d-1"
+    assert await alarm.deliveries.resume() == 0
+
+
+async def test_slack_gets_words_by_severity_kind_and_hour(alarm: Alarm, receiver: Receiver) -> None:
+    await aim(
+        alarm.house,
+        {
+            "channel": "slack",
+            "name": "chat",
+            "url": receiver.url,
+            "min_severity": "warning",
+            "kinds": ["daily"],
+            "group_seconds": 0,
+            "quiet_hours": {"start": "22:00", "end": "13:30", "timezone": "Europe/Berlin"},
+        },
+    )
+    at = "2026-11-18T11:00:00.000000Z"
+    wanted = Alert("a", "daily", "warning", at, "wanted", "t")
+    await alarm.engine.raise_all(
+        [wanted, Alert("b", "daily", "info", at, "mild", "t"), Alert("c", "burst", "critical", at, "other", "t")]
+    )
+    await alarm.tick()
+    assert receiver.got == []  # 13:00 in Berlin is still quiet
+    await alarm.engine.raise_all([Alert("d", "daily", "critical", at, "urgent", "t")])
+    await alarm.tick()
+    await alarm.tick(1800)
+    assert [orjson.loads(body)["text"] for _, body in receiver.got] == ["[critical] urgent: t", "[warning] wanted: t"]
+
+
+class Mailbox:
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.messages.append(envelope.content.decode())
+        return "250 OK"
+
+
+async def test_mail_arrives(alarm: Alarm) -> None:
+    mailbox = Mailbox()
+    server = await asyncio.get_running_loop().create_server(lambda: SMTP(mailbox), "127.0.0.1", 0)
+    smtp_url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    mail = {"channel": "email", "name": "mail", "smtp_url": smtp_url, "sender": "wb@example.org", "recipients": ["ops@example.org"]}
+    await aim(alarm.house, mail)
+    trial = await alarm.house.ask("POST", "/alerts/test", json={"destination": "mail"})
+    server.close()
+    await server.wait_closed()
+    assert trial["delivered"] is True
+    assert "Subject: [weighbridge] A test alert" in mailbox.messages[0]
+    failed = await alarm.house.ask("POST", "/alerts/test", json={"destination": "mail"})
+    assert failed["delivered"] is False
+
+
+async def test_secrets_are_never_shown_and_stay_when_sent_back(alarm: Alarm, receiver: Receiver) -> None:
+    sent = [
+        {"channel": "webhook", "name": "w", "url": "https://example.org/hook", "secret": "s3cret"},
+        {"channel": "slack", "name": "s", "url": "https://hooks.example.org/services/T0/B0/tokentoken"},
+        {
+            "channel": "email",
+            "name": "m",
+            "smtp_url": "smtps://u:passw0rd@mail.example.org",
+            "sender": "a@b.c",
+            "recipients": ["d@e.f"],
+        },
+    ]
+    shown = await aim(alarm.house, *sent)
+    everything = str(shown) + str(await alarm.house.get("/audit"))
+    assert not [secret for secret in ("s3cret", "tokentoken", "passw0rd") if secret in everything]
+    await aim(alarm.house, *shown["destinations"])
+    kept = await alarm.deliveries.destinations()
+    assert [getattr(kept[0], "secret", ""), kept[1].url, kept[2].smtp_url] == ["s3cret", sent[1]["url"], sent[2]["smtp_url"]]  # type: ignore[union-attr]
+    await alarm.house.ask("PUT", "/alerts/destinations", status=400, json={"destinations": [{"channel": "fax", "name": "f"}]})
+    await alarm.house.ask("PUT", "/alerts/destinations", status=422, json={"destinations": [sent[0], sent[0]]})
+
+
+async def test_the_engine_runs_with_the_application(house: Any, record: Any) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    from proxy.control.app import build_app
+
+    client: TestClient[Any, Any] = TestClient(TestServer(build_app(house.context)))
+    await client.start_server()
+    try:
+        house.context.announce([record(cost_usd=None)])
+        for _ in range(60):
+            if (await house.get("/alerts"))["alerts"]:
+                break
+            await asyncio.sleep(0.05)
+        assert [one["kind"] for one in (await house.get("/alerts"))["alerts"]] == ["unpriced_model"]
+    finally:
+        await client.close()
+    assert house.context.feed.listeners == []
