@@ -137,6 +137,27 @@ class Repriced:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the control plane's journal."""
+
+    kind: str
+    """audit, alert, delivery."""
+    id: str
+    """Unique within its kind."""
+    at: str
+    """As `started_at` of records."""
+    body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    """Entries newest first (at, id descending) and the cursor of the next page, None at the end."""
+
+    entries: list[Entry]
+    next_cursor: str | None
+
+
 class Ledger(Protocol):
     """Where records live. Methods raise LedgerError where the store is away or refuses."""
 
@@ -185,6 +206,28 @@ class Ledger(Protocol):
         """Small JSON documents of the control plane by name: `admin_key`, `switch`, `overrides` …"""
 
     async def put_setting(self, name: str, value: object) -> None: ...
+
+    async def settings(self, prefix: str) -> dict[str, object]:
+        """All documents whose name begins with the prefix."""
+
+    async def add_setting(self, name: str, value: object) -> bool:
+        """Insert only; False where the name exists: of several replicas exactly one gets True."""
+
+    async def delete_setting(self, name: str) -> bool:
+        """False where there was none."""
+
+    async def put_entry(self, entry: Entry, *, replace: bool = False) -> bool:
+        """Insert; False where (kind, id) is there already and `replace` is False: of several replicas exactly one gets True."""
+
+    async def entry(self, kind: str, entry_id: str) -> Entry | None: ...
+
+    async def entries(
+        self, kind: str, limit: int, cursor: str | None, *, start_at: datetime | None = None, end_at: datetime | None = None
+    ) -> EntryPage:
+        """Raises ValueError for a cursor that is not one of ours."""
+
+    async def delete_entries(self, kind: str, before: datetime) -> int:
+        """Retention of a journal; how many went."""
 
     async def change_marker(self) -> str:
         """Changes whenever a key or a setting does, on whatever replica; cheap enough to ask four times a second."""

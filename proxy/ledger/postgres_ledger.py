@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from proxy.ledger.ledger import Repriced, StoredKey
+from proxy.ledger.ledger import Entry, Repriced, StoredKey
 from proxy.ledger.migrations import queries
 from proxy.ledger.partitions import (
     FOREIGN_AT,
@@ -32,7 +32,7 @@ from proxy.ledger.partitions import (
 from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
 from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
 from proxy.ledger.reading import Row, SqlReading, key_values
-from proxy.ledger.rollup import COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_sessions, series_id
 from proxy.ledger.rows import (
     JSON_FIELDS,
     MONEY_FIELDS,
@@ -90,7 +90,20 @@ class PostgresLedger(SqlReading):
         await self._change("put_key", key_values(key))
 
     async def put_setting(self, name: str, value: object) -> None:
-        await self._change("put_setting", [name, orjson.dumps(value).decode()])
+        await self._change("put_setting", [name, json_text(value)])
+
+    async def add_setting(self, name: str, value: object) -> bool:
+        return await self._change("add_setting", [name, json_text(value)])
+
+    async def delete_setting(self, name: str) -> bool:
+        return await self._change("delete_setting", [name])
+
+    async def put_entry(self, entry: Entry, *, replace: bool = False) -> bool:
+        at = datetime.fromisoformat(entry.at)
+        return await self._run("put_entry" if replace else "add_entry", entry.kind, entry.id, at, json_text(entry.body)) > 0
+
+    async def delete_entries(self, kind: str, before: datetime) -> int:
+        return await self._run("delete_entries", kind, before)
 
     async def reprice(self, prices: Sequence[Repriced]) -> int:
         return await self._pool.transaction(lambda connection: self._reprice(connection, prices))
@@ -98,10 +111,10 @@ class PostgresLedger(SqlReading):
     async def forget_user(self, user: str) -> int:
         async def work(connection: Connection) -> int:
             await connection.execute("SET LOCAL statement_timeout = 0")
-            tag = await connection.execute(self._sql["delete_user_records"], user, timeout=LONG_SECONDS)
+            count = await self._run_named(connection, "delete_user_records", user)
             for name in ("delete_user_series", "delete_user_sessions"):
-                await connection.execute(self._sql[name], user, timeout=LONG_SECONDS)
-            return int(tag.split()[-1])
+                await self._run_named(connection, name, user)
+            return count
 
         return await self._pool.transaction(work)
 
@@ -113,7 +126,7 @@ class PostgresLedger(SqlReading):
         async def delete(connection: Connection) -> None:
             await connection.execute("SET LOCAL statement_timeout = 0")
             for name in ("delete_foreign_before", "delete_default_before", "delete_bills_before", "delete_sessions_before"):
-                await connection.execute(self._sql[name], at, timeout=LONG_SECONDS)
+                await self._run_named(connection, name, at)
 
         await self._pool.transaction(drop)
         self._months.clear()
@@ -187,17 +200,29 @@ class PostgresLedger(SqlReading):
             await self._add_to_rollups(connection, roll_up([old], -1))
             await self._add_to_rollups(connection, roll_up([new]))
             if old.session is not None:
-                change = Decimal(new.cost_usd or 0) - Decimal(old.cost_usd or 0)
+                change = EXACT.subtract(Decimal(new.cost_usd or 0), Decimal(old.cost_usd or 0))
                 await connection.execute(self._sql["add_cost_to_session"], old.user, old.session, change)
             count += 1
         return count
 
-    async def _change(self, name: str, values: Sequence[object]) -> None:
-        async def work(connection: Connection) -> None:
-            await connection.execute(self._sql[name], *values)
-            await connection.execute(self._sql["count_change"])
+    async def _run(self, name: str, *values: object) -> int:
+        """How many rows it changed."""
+        return await self._pool.transaction(lambda connection: self._run_named(connection, name, *values))
 
-        await self._pool.transaction(work)
+    async def _run_named(self, connection: Connection, name: str, *values: object) -> int:
+        tag: str = await connection.execute(self._sql[name], *values, timeout=LONG_SECONDS)
+        return int(tag.rsplit(" ", 1)[1])
+
+    async def _change(self, name: str, values: Sequence[object]) -> bool:
+        """Change a key or a setting, and the marker with it; False where nothing changed."""
+
+        async def work(connection: Connection) -> bool:
+            if not await self._run_named(connection, name, *values):
+                return False
+            await connection.execute(self._sql["count_change"])
+            return True
+
+        return await self._pool.transaction(work)
 
     async def _prepare(self, connection: Connection) -> None:
         await migrate(connection)

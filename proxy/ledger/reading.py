@@ -16,10 +16,10 @@ import orjson
 
 from proxy.ledger.cursors import from_cursor, to_cursor
 from proxy.ledger.intervals import interval_starts, zone_of
-from proxy.ledger.ledger import GroupSums, Page, Point, RecordFilter, StoredKey
+from proxy.ledger.ledger import Entry, EntryPage, GroupSums, Page, Point, RecordFilter, StoredKey
 from proxy.ledger.rollup import BUCKET_SECONDS
-from proxy.ledger.rows import time_text
-from proxy.ledger.statements import Dialect, Statement, checked_groups, page_statement, pieces, sums_statement
+from proxy.ledger.rows import json_text, time_text
+from proxy.ledger.statements import Dialect, Statement, checked_groups, entries_statement, page_statement, pieces, sums_statement
 from proxy.ledger.summing import Totals
 from proxy.records import UsageRecord
 
@@ -120,6 +120,22 @@ class SqlReading:
         rows = await self._fetch(Statement(self._sql["setting"], [name]))
         return orjson.loads(rows[0][0]) if rows else None
 
+    async def settings(self, prefix: str) -> dict[str, object]:
+        rows = await self._fetch(Statement(self._sql["settings"], [prefix]))
+        return {name: orjson.loads(value) for name, value in rows}
+
+    async def entry(self, kind: str, entry_id: str) -> Entry | None:
+        rows = await self._fetch(Statement(self._sql["entry"], [kind, entry_id]))
+        return _entry(kind, rows[0]) if rows else None
+
+    async def entries(
+        self, kind: str, limit: int, cursor: str | None, *, start_at: datetime | None = None, end_at: datetime | None = None
+    ) -> EntryPage:
+        behind = None if cursor is None else from_cursor(cursor)
+        rows = await self._fetch(entries_statement(self._dialect, kind, limit + 1, behind, start_at, end_at))
+        found = [_entry(kind, row) for row in rows[:limit]]
+        return EntryPage(found, to_cursor(found[-1].at, found[-1].id) if len(rows) > limit and found else None)
+
     async def change_marker(self) -> str:
         return str((await self._fetch(Statement(self._sql["change_marker"])))[0][0])
 
@@ -137,7 +153,12 @@ class SqlReading:
 
 def key_values(key: StoredKey) -> list[object]:
     """The values of `put_key`."""
-    return [*(getattr(key, name) for name in KEY_COLUMNS[:-1]), orjson.dumps(key.settings).decode()]
+    return [*(getattr(key, name) for name in KEY_COLUMNS[:-1]), json_text(key.settings)]
+
+
+def _entry(kind: str, row: Row) -> Entry:
+    entry_id, at, body = row
+    return Entry(kind, entry_id, str(_plain(at)), orjson.loads(body))
 
 
 def _plain(value: Any) -> object:

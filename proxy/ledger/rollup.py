@@ -97,7 +97,8 @@ def roll_up(records: Iterable[UsageRecord], sign: int = 1) -> dict[tuple[int, Di
                 counts[at] += sign * count
         for at, text in enumerate((record.input_cost_usd, record.output_cost_usd, record.cost_usd, record.reported_cost_usd)):
             if text is not None:
-                cell.money[at] = EXACT.add(cell.money[at], sign * Decimal(text))
+                amount = Decimal(text)
+                cell.money[at] = EXACT.add(cell.money[at], amount if sign > 0 else amount.copy_negate())
     return cells
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -22,10 +23,10 @@ from typing import Any, TypeVar
 import orjson
 
 from proxy.errors import LedgerError
-from proxy.ledger.ledger import RecordFilter, Repriced, StoredKey
+from proxy.ledger.ledger import Entry, RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import missing, queries
 from proxy.ledger.reading import Row, SqlReading, key_values
-from proxy.ledger.rollup import COUNTS, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_sessions, series_id
 from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, json_text, storable_once, time_text, without_second_bills
 from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
 from proxy.ledger.statements import Statement, page_statement
@@ -93,11 +94,26 @@ class SqliteLedger(SqlReading):
         return await self._write(lambda connection: self._append(connection, offered))
 
     async def put_key(self, key: StoredKey) -> None:
-        await self._write(lambda connection: self._change(connection, "put_key", key_values(key)))
+        await self._change("put_key", key_values(key))
 
     async def put_setting(self, name: str, value: object) -> None:
-        text = orjson.dumps(value).decode()
-        await self._write(lambda connection: self._change(connection, "put_setting", (name, text)))
+        await self._change("put_setting", [name, json_text(value)])
+
+    async def add_setting(self, name: str, value: object) -> bool:
+        return await self._change("add_setting", [name, json_text(value)])
+
+    async def delete_setting(self, name: str) -> bool:
+        return await self._change("delete_setting", [name])
+
+    async def put_entry(self, entry: Entry, *, replace: bool = False) -> bool:
+        at = time_text(datetime.fromisoformat(entry.at))
+        values = (entry.kind, entry.id, at, json_text(entry.body))
+        return (
+            await self._write(lambda connection: self._run_named(connection, "put_entry" if replace else "add_entry", *values)) > 0
+        )
+
+    async def delete_entries(self, kind: str, before: datetime) -> int:
+        return await self._write(lambda connection: self._run_named(connection, "delete_entries", kind, time_text(before)))
 
     async def reprice(self, prices: Sequence[Repriced]) -> int:
         return await self._write(lambda connection: self._reprice(connection, prices))
@@ -108,10 +124,10 @@ class SqliteLedger(SqlReading):
     async def forget_before(self, at: datetime) -> None:
         """In small transactions, so that appends get in between."""
         until = time_text(at)
-        while await self._write(lambda connection: self._delete(connection, "delete_records_before", until, DELETED_AT_ONCE)):
+        while await self._write(lambda connection: self._run_named(connection, "delete_records_before", until, DELETED_AT_ONCE)):
             pass
-        await self._write(lambda connection: self._delete(connection, "delete_bills_before", until))
-        await self._write(lambda connection: self._delete(connection, "delete_sessions_before", until))
+        await self._write(lambda connection: self._run_named(connection, "delete_bills_before", until))
+        await self._write(lambda connection: self._run_named(connection, "delete_sessions_before", until))
 
     def _append(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord]:
         ids = orjson.dumps([record.id for record in offered]).decode()
@@ -160,23 +176,31 @@ class SqliteLedger(SqlReading):
             self._add_to_rollups(connection, roll_up([old], -1))
             self._add_to_rollups(connection, roll_up([new]))
             if old.session is not None:
-                change = Decimal(new.cost_usd or 0) - Decimal(old.cost_usd or 0)
+                change = EXACT.subtract(Decimal(new.cost_usd or 0), Decimal(old.cost_usd or 0))
                 connection.execute(self._sql["add_cost_to_session"], (old.user, old.session, f"{change:f}"))
             count += 1
         return count
 
     def _forget_user(self, connection: sqlite3.Connection, user: str) -> int:
-        count = self._delete(connection, "delete_user_records", user)
+        count = self._run_named(connection, "delete_user_records", user)
         for name in ("delete_user_rollups", "delete_user_series", "delete_user_sessions"):
-            self._delete(connection, name, user)
+            self._run_named(connection, name, user)
         return count
 
-    def _delete(self, connection: sqlite3.Connection, name: str, *values: object) -> int:
+    def _run_named(self, connection: sqlite3.Connection, name: str, *values: object) -> int:
+        """How many rows it changed."""
         return connection.execute(self._sql[name], values).rowcount
 
-    def _change(self, connection: sqlite3.Connection, name: str, values: Sequence[object]) -> None:
-        connection.execute(self._sql[name], values)
-        connection.execute(self._sql["count_change"])
+    async def _change(self, name: str, values: Sequence[object]) -> bool:
+        """Change a key or a setting, and the marker with it; False where nothing changed."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            if not self._run_named(connection, name, *values):
+                return False
+            connection.execute(self._sql["count_change"])
+            return True
+
+        return await self._write(work)
 
     @staticmethod
     def _record(row: Row) -> UsageRecord:
@@ -242,7 +266,8 @@ class SqliteLedger(SqlReading):
         self._path.touch(mode=0o600, exist_ok=True)
         connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY", "cache_size = -16000"):
+            _switch_to_wal(connection)
+            for pragma in ("synchronous = FULL", "temp_store = MEMORY", "cache_size = -16000"):
                 connection.execute(f"PRAGMA {pragma}")
             register_decimals(connection)
             if not self._connections:
@@ -251,6 +276,19 @@ class SqliteLedger(SqlReading):
             connection.close()
             raise
         return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """The one statement that SQLite does not wait with: of several processes that begin a file, all but one are told `locked`."""
+    give_up_at = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.01)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

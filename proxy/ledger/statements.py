@@ -151,6 +151,19 @@ def page_statement(
     return Statement(text, values.values)
 
 
+def entries_statement(
+    dialect: Dialect, kind: str, limit: int, behind: tuple[datetime, str] | None, start: datetime | None, end: datetime | None
+) -> Statement:
+    """Lines of a journal, newest first."""
+    values = Parameters(dialect.mark)
+    conditions = [f'r."kind" = {values.add(kind)}']
+    conditions += _between(values, 'r."at"', dialect.record_instant, Piece("journal", start, end))
+    if behind is not None:
+        conditions.append(f'(r."at", r."id") < ({values.add(dialect.record_instant(behind[0]))}, {values.add(behind[1])})')
+    text = f'SELECT r."id", r."at", r."body" FROM "journal" AS r{_where(conditions)}'  # noqa: S608 -- as above
+    return Statement(f'{text} ORDER BY r."at" DESC, r."id" DESC LIMIT {values.add(limit)}', values.values)
+
+
 def _bucket(at: datetime, is_up: bool) -> datetime:
     over = (at - EPOCH) % timedelta(seconds=BUCKET_SECONDS)
     return at if not over else at - over + timedelta(seconds=BUCKET_SECONDS if is_up else 0)

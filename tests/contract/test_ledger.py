@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy.ledger.ledger import Ledger, RecordFilter, Repriced, StoredKey, Sums
+from proxy.ledger.ledger import Entry, Ledger, RecordFilter, Repriced, StoredKey, Sums
 from proxy.records import OUTCOMES, RefusedRecord, UsageRecord
 from tests.ledger_house import KINDS, LedgerHouse, ledger_house, one_postgres
 from tests.sample_records import NOON, instant, minted_id, sample, samples
@@ -628,6 +628,56 @@ async def test_settings_are_small_documents(house: LedgerHouse) -> None:
     assert await ledger.setting("overrides") is None
 
 
+async def test_settings_by_prefix_once_and_away(house: LedgerHouse) -> None:
+    ledger, other = await house.open(), await house.open()
+    for name in ("override:a%_", "override:b", "override", "Override:c", "x"):
+        await ledger.put_setting(name, {"name": name})
+    assert await other.settings("override:") == {"override:a%_": {"name": "override:a%_"}, "override:b": {"name": "override:b"}}
+    assert len(await other.settings("")) == 5
+    assert await other.settings("none") == {}
+    marker = await other.change_marker()
+    ledgers = [await house.open() for _ in range(4)]
+    assert sorted(await asyncio.gather(*(each.add_setting("leader", n) for n, each in enumerate(ledgers)))) == [False] * 3 + [True]
+    after = await other.change_marker()
+    assert after != marker
+    assert await ledger.delete_setting("leader")
+    assert not await ledger.delete_setting("leader")
+    assert await other.setting("leader") is None
+    assert await other.change_marker() not in (marker, after)
+
+
+async def test_a_journal_is_written_once_and_read_newest_first(house: LedgerHouse) -> None:
+    ledgers = [await house.open() for _ in range(4)]
+    ledger = ledgers[0]
+    entry = Entry("alert", "a1", instant(NOON), {"user": "alice", "at": [1, None], "nul": "x"})
+    assert sorted(await asyncio.gather(*(each.put_entry(entry) for each in ledgers))) == [False] * 3 + [True]
+    assert await ledger.entry("alert", "a1") == entry
+    assert await ledger.entry("audit", "a1") is None
+    changed = replace(entry, body={"acknowledged": True})
+    assert not await ledger.put_entry(changed)
+    assert await ledger.put_entry(changed, replace=True)
+    assert await ledger.entry("alert", "a1") == changed
+    lines = [Entry("audit", f"l{at:02}", instant(NOON + timedelta(seconds=at // 3)), {"n": at}) for at in range(20)]
+    for line in lines:
+        await ledger.put_entry(line)
+    found: list[Entry] = []
+    cursor = None
+    while True:
+        page = await ledger.entries("audit", 7, cursor)
+        found += page.entries
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == lines[::-1]
+    some = await ledger.entries("audit", 100, None, start_at=NOON + timedelta(seconds=2), end_at=NOON + timedelta(seconds=4))
+    assert [line.id for line in some.entries] == ["l11", "l10", "l09", "l08", "l07", "l06"]
+    with pytest.raises(ValueError, match="cursor"):
+        await ledger.entries("audit", 5, "7")
+    assert await ledger.delete_entries("audit", NOON + timedelta(seconds=4)) == 12
+    assert len((await ledger.entries("audit", 100, None)).entries) == 8
+    assert await ledger.entry("alert", "a1") == changed
+
+
 async def test_a_marker_is_quiet_while_records_come(ledger: Ledger) -> None:
     before = await ledger.change_marker()
     await ledger.append(samples(3))
@@ -638,7 +688,7 @@ async def test_a_marker_is_quiet_while_records_come(ledger: Ledger) -> None:
 
 
 async def test_repricing_moves_the_sums_with_the_records(ledger: Ledger) -> None:
-    unpriced, wrong = samples(2, step=timedelta(hours=2))
+    unpriced, wrong = samples(2, step=timedelta(hours=2), cost_usd="123456789.123456789012345678901234567890")
     unpriced = unpriced._replace(input_cost_usd=None, output_cost_usd=None, cost_usd=None, price_source="unknown model")
     await ledger.append([unpriced, wrong])
     assert (await total(ledger)).unpriced == 1

@@ -65,6 +65,15 @@ async def test_two_processes_store_each_record_once(tmp_path: Path) -> None:
     await ledger.close()
 
 
+async def test_many_processes_may_begin_the_same_file(tmp_path: Path) -> None:
+    for number in range(3):
+        path = tmp_path / f"ledger-{number}.db"
+        processes = [appender(path, 1) for _ in range(6)]
+        outputs = await asyncio.gather(*(asyncio.to_thread(process.communicate, "go\n") for process in processes))
+        assert [process.returncode for process in processes] == [0] * 6
+        assert sum(int(out.split()[-1]) for out, _ in outputs) == 20
+
+
 async def test_kill_9_leaves_records_and_sums_that_agree(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     acknowledged = 0

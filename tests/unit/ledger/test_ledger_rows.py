@@ -24,7 +24,7 @@ from proxy.ledger.partitions import (
     partition_name,
     time_of_id,
 )
-from proxy.ledger.rollup import COUNTS, Cell, bucket_of, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rollup import COUNTS, EXACT, Cell, bucket_of, roll_up, roll_up_sessions, series_id
 from proxy.ledger.rows import claims, storable, storable_once, without_second_bills
 from proxy.ledger.sqlite_money import amount_of, units_and_rest
 from proxy.ledger.statements import Piece, pieces
@@ -61,14 +61,14 @@ def test_roll_ups_conserve_whatever_the_batches(amounts: list[tuple[Decimal, str
         for key, cell in roll_up(batch).items():
             known = whole.setdefault(key, [0, Decimal(0)])
             known[0] += cell.counts[COUNTS.index("total_tokens")]  # type: ignore[operator]
-            known[1] += cell.money[2]  # type: ignore[operator]
+            known[1] = EXACT.add(known[1], cell.money[2])  # type: ignore[arg-type]
     at_once = {key: [cell.counts[COUNTS.index("total_tokens")], cell.money[2]] for key, cell in roll_up(records).items()}
     assert whole == at_once
     assert sum(int(str(tokens)) for tokens, _ in whole.values()) == sum(at for _, _, at in amounts)
 
 
 def test_taking_away_undoes_adding() -> None:
-    records = samples(7, reported_cost_usd="0.5")
+    records = samples(7, reported_cost_usd="0.5", cost_usd="123456789.123456789012345678901234567890")
     for key, cell in roll_up(records).items():
         less = roll_up(records, -1)[key]
         assert [a + b for a, b in zip(cell.counts, less.counts, strict=True)] == [0] * len(COUNTS)

@@ -53,6 +53,28 @@ SELECT "value" FROM "settings" WHERE "name" = ?1;
 -- name: put_setting
 INSERT INTO "settings" ("name", "value") VALUES (?1, ?2) ON CONFLICT ("name") DO UPDATE SET "value" = excluded."value";
 
+-- name: settings
+SELECT "name", "value" FROM "settings" WHERE substr("name", 1, length(?1)) = ?1 ORDER BY "name";
+
+-- name: add_setting
+INSERT INTO "settings" ("name", "value") VALUES (?1, ?2) ON CONFLICT DO NOTHING;
+
+-- name: delete_setting
+DELETE FROM "settings" WHERE "name" = ?1;
+
+-- name: entry
+SELECT "id", "at", "body" FROM "journal" WHERE "kind" = ?1 AND "id" = ?2;
+
+-- name: add_entry
+INSERT INTO "journal" ("kind", "id", "at", "body") VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+
+-- name: put_entry
+INSERT INTO "journal" ("kind", "id", "at", "body") VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT ("kind", "id") DO UPDATE SET "at" = excluded."at", "body" = excluded."body";
+
+-- name: delete_entries
+DELETE FROM "journal" WHERE "kind" = ?1 AND "at" < ?2;
+
 -- name: count_change
 UPDATE "changes" SET "count" = "count" + 1;
 
