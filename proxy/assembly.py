@@ -9,9 +9,11 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import structlog
@@ -27,7 +29,7 @@ from proxy.control.context import Context
 from proxy.control.overlay import OverlayKeeper
 from proxy.control.seeding import add_seeding
 from proxy.control.workers import WorkersLink
-from proxy.errors import ConfigError, LedgerError
+from proxy.errors import ConfigError, LedgerError, QuotaStoreError
 from proxy.ledger.ledger import Ledger
 from proxy.limits.estimate import Estimator
 from proxy.quota.memory_store import MemoryQuotaStore
@@ -45,6 +47,8 @@ from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 STOP_DRAIN_SECONDS = 30.0
+SEED_SECONDS = 20.0
+"""How long a seed may take: summing a month of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,16 @@ def quota_kind(environ: Mapping[str, str]) -> str:
     return "redis" if environ.get("REDIS_URL") else "memory"
 
 
+def open_quota(environ: Mapping[str, str], where: Places, zone: Callable[[], ZoneInfo]) -> QuotaStore:
+    """The counters that REDIS_URL names, else those of this process."""
+    url = environ.get("REDIS_URL")
+    if not url:
+        return MemoryQuotaStore(zone)
+    from proxy.quota.redis_store import RedisQuotaStore
+
+    return RedisQuotaStore(url, zone, reseed=partial(fetch_seed, where.control_socket))
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
     """What a worker process is told on its command line."""
@@ -140,14 +154,15 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     )
     link = ChildLink(plan.link_fd)
     states: list[RelayState] = []
-    quota: QuotaStore = MemoryQuotaStore(lambda: (states[0].rules if states else rules).timezone)
+    quota = open_quota(environ, where, lambda: (states[0].rules if states else rules).timezone)
     await quota.start()
     state = RelayState(rules, quota, spool, Estimator(), Clock(), str(where.control_socket))
     states.append(state)
     worker = Worker(state, socket.socket(fileno=plan.listen_fd), snapshots, build)
-    inspector = Inspector(state, plan.number, where.worker_socket(plan.number), "memory")
+    inspector = Inspector(state, plan.number, where.worker_socket(plan.number), quota_kind(environ))
     await inspector.start()
-    await quota.seed(await ask_for_seed(where.control_socket))
+    if quota_kind(environ) == "memory":
+        await seed_at_start(quota, where.control_socket)
     await worker.start()
     link.ready()
     await link.stopping.wait()
@@ -155,29 +170,38 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     await inspector.close()
 
 
-async def ask_for_seed(control_socket: Path, patience_seconds: float = 20.0) -> list[SeedCount]:
-    """What the ledger says is used already, asked of the control plane, so that a restart forgives nothing.
+async def fetch_seed(control_socket: Path) -> list[SeedCount]:
+    """What the ledger says is used already of every open window, asked of the control plane.
 
-    Without an answer the worker starts with empty counters and says so: calls come before counting.
+    Raises:
+        QuotaStoreError: it does not answer, or the ledger behind it does not.
     """
-    deadline = time.monotonic() + patience_seconds
+    connector = aiohttp.UnixConnector(str(control_socket))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=SEED_SECONDS)) as session,
+            session.get("http://control/internal/seed") as answer,
+        ):
+            answer.raise_for_status()
+            counts = (await answer.json())["counts"]
+    except (aiohttp.ClientError, OSError, TimeoutError, KeyError, ValueError) as error:
+        raise QuotaStoreError(f"the control plane gives no seed: {error}") from error
+    return [SeedCount(c["counter"], c["window"], c["window_id"], c["amount"]) for c in counts]
+
+
+async def seed_at_start(quota: QuotaStore, control_socket: Path) -> None:
+    """Begin with what the ledger knows, so that a restart forgives nothing. Calls come before counting: after a while without."""
+    deadline = time.monotonic() + SEED_SECONDS
     while True:
         try:
-            connector = aiohttp.UnixConnector(str(control_socket))
-            patience = aiohttp.ClientTimeout(total=patience_seconds)
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=patience) as session,
-                session.get("http://control/internal/seed") as answer,
-            ):
-                answer.raise_for_status()
-                counts = (await answer.json())["counts"]
-            return [SeedCount(c["counter"], c["window"], c["window_id"], c["amount"]) for c in counts]
-        except (aiohttp.ClientError, OSError, TimeoutError, KeyError, ValueError) as error:
+            await quota.seed(await fetch_seed(control_socket))
+            return
+        except QuotaStoreError as error:
             if time.monotonic() > deadline:
                 log.error(
                     "counters_not_seeded", error=str(error), consequence="usage before this start is not counted against limits"
                 )
-                return []
+                return
             await asyncio.sleep(0.2)
 
 
