@@ -22,6 +22,7 @@ from proxy.control import (
     openapi,
     overrides,
     prices,
+    recommendations,
     stats,
     switch,
     usage_anomalies,
@@ -50,7 +51,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 DASHBOARD = Path(__file__).parent / "dashboard"
 _RESOURCES = (
     usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track, users, overrides,
-    user_data, limits, keys, alert_settings, alerts, switch, stats, prices, audit, live,
+    user_data, limits, keys, alert_settings, alerts, switch, stats, prices, recommendations, audit, live,
 )  # fmt: skip
 _HEADERS = {
     "x-content-type-options": "nosniff",

@@ -7,11 +7,11 @@ from aiohttp import web
 from proxy.control.auth import identity_of
 from proxy.control.context import context_of
 from proxy.control.identifiers import make_uuid7
-from proxy.control.journal import Entry
 from proxy.control.parameters import Integer, Parameter, read_query
 from proxy.control.periods import FROM, TIMEZONE, TO, RangeParameter, iso, read_period
 from proxy.control.replies import bad_parameter, json_reply
 from proxy.control.routes import Route
+from proxy.ledger.ledger import Entry
 
 KIND = "audit"
 _RANGE = RangeParameter("range", "The stretch of time; everything where not given.")

@@ -15,7 +15,6 @@ from aiohttp import web
 
 from proxy.control.context import Context
 from proxy.control.replies import ApiError
-from proxy.control.settings_journal import journalled
 from proxy.ledger.ledger import Ledger, RecordFilter
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
 from proxy.rules import Rules
@@ -117,7 +116,7 @@ async def ensure_admin_key(ledger: Ledger, environ: Mapping[str, str]) -> str | 
     if environ.get(ADMIN_KEY_VARIABLE):
         return None
     key = VIRTUAL_KEY_PREFIX + "admin-" + secrets.token_urlsafe(32)
-    is_first = await journalled(ledger).add_setting(ADMIN_KEY_SETTING, {"sha256": key_digest(key)})
+    is_first = await ledger.add_setting(ADMIN_KEY_SETTING, {"sha256": key_digest(key)})
     return key if is_first else None
 
 
@@ -126,7 +125,7 @@ async def admin_digests(ledger: Ledger, environ: Mapping[str, str]) -> tuple[str
     given = environ.get(ADMIN_KEY_VARIABLE)
     if given:
         return (key_digest(given),)
-    kept = await journalled(ledger).setting(ADMIN_KEY_SETTING)
+    kept = await ledger.setting(ADMIN_KEY_SETTING)
     return (str(kept["sha256"]),) if isinstance(kept, Mapping) and "sha256" in kept else ()
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -14,8 +14,6 @@ import aiohttp
 from aiohttp import web
 
 from proxy.control.feed import LiveFeed
-from proxy.control.journal import ControlLedger
-from proxy.control.settings_journal import journalled
 from proxy.control.workers import WorkersLink
 from proxy.errors import LedgerError
 from proxy.ledger.ledger import Ledger
@@ -32,7 +30,7 @@ async def _nothing_to_refresh() -> None:
 class Context:
     """The house as the API sees it."""
 
-    given_ledger: InitVar[Ledger]
+    ledger: Ledger
     rules: Rules
     workers: WorkersLink
     metrics: Metrics
@@ -49,11 +47,7 @@ class Context:
     config_mistakes: Callable[[], list[str]] = list
     """Why the files on disk are not in force; empty where they are."""
 
-    ledger: ControlLedger = field(init=False)
     _session: aiohttp.ClientSession | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self, given_ledger: Ledger) -> None:
-        self.ledger = journalled(given_ledger)
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
         """`Ledger.append`, with its time and failures counted; what the drain is given.

@@ -14,10 +14,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from proxy.control.journal import ControlLedger
 from proxy.control.overrides import PREFIX as OVERRIDE_PREFIX
 from proxy.control.periods import iso
-from proxy.control.settings_journal import journalled
 from proxy.control.switch import PREFIX as STOP_PREFIX
 from proxy.errors import LedgerError
 from proxy.ledger.ledger import Ledger
@@ -37,7 +35,7 @@ class OverlayKeeper:
             publish: puts an overlay into force; called only when it differs from the last one.
             clock: Unix seconds.
         """
-        self._ledger = journalled(ledger)
+        self._ledger = ledger
         self._publish = publish
         self._clock = clock
         self._marker: str | None = None
@@ -82,7 +80,7 @@ class OverlayKeeper:
         return iso(datetime.fromtimestamp(self._clock(), UTC))
 
 
-async def read_overlay(ledger: ControlLedger, now: str) -> tuple[Overlay, str | None]:
+async def read_overlay(ledger: Ledger, now: str) -> tuple[Overlay, str | None]:
     """The overlay at an instant, and when the first part of it ends."""
     keys = [key for key in await ledger.keys() if key.revoked_at is None and (key.expires_at is None or key.expires_at > now)]
     overrides = {

@@ -307,6 +307,55 @@ SCHEMAS: Schema = {
             "dry_run": FLAG,
         }
     ),
+    "Recommendations": _object(
+        {
+            **_BOUNDS,
+            "note": TEXT,
+            "models": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "provider": TEXT,
+                        "model": TEXT,
+                        "cost_usd": MONEY,
+                        "other_provider": TEXT,
+                        "other_model": TEXT,
+                        "other_cost_usd": MONEY,
+                        "saving_usd": MONEY,
+                        "saving_share": NUMBER,
+                    }
+                ),
+            },
+            "cache": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "provider": TEXT_OR_NULL,
+                        "model": TEXT_OR_NULL,
+                        "input_tokens": COUNT,
+                        "cache_read_tokens": COUNT,
+                        "cache_write_tokens": COUNT,
+                        "cache_share": NUMBER,
+                        "is_low": FLAG,
+                    }
+                ),
+            },
+            "waste": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "provider": TEXT_OR_NULL,
+                        "model": TEXT_OR_NULL,
+                        "requests": COUNT,
+                        "denied": COUNT,
+                        "failed": COUNT,
+                        "client_aborted": COUNT,
+                        "share": NUMBER,
+                    }
+                ),
+            },
+        }
+    ),
     "Stats": _object(
         {
             **_BOUNDS,

@@ -46,6 +46,7 @@ PRICES_YAML = """
 prices:
   openai:
     test-model: {input_mtok: 2, output_mtok: 10}
+    test-mini: {input_mtok: 1, output_mtok: 5}
 """
 
 

@@ -53,6 +53,7 @@ READS = [
     "/usage/records", "/usage/summary?group_by=user,model&compare=true", "/usage/timeseries?interval=week&group_by=provider",
     "/usage/projection?group_by=team", "/usage/anomalies", "/users", "/users/alice", "/users/alice/limits", "/limits", "/keys",
     "/switch", "/alerts", "/audit", "/prices?limit=50", "/stats?range=7d",
+    "/recommendations", "/alerts/destinations", "/alerts/deliveries",
 ]  # fmt: skip
 
 

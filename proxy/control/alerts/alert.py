@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proxy.control.journal import Entry
+from proxy.ledger.ledger import Entry
 
 JOURNAL = "alert"
 KINDS = (

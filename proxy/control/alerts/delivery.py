@@ -19,8 +19,8 @@ from proxy.control.alerts.channels import DeliveryFailed, send
 from proxy.control.alerts.destinations import SETTING, Destination, is_quiet, read_destinations, wants
 from proxy.control.context import Context
 from proxy.control.identifiers import make_uuid7
-from proxy.control.journal import Entry
 from proxy.control.periods import iso
+from proxy.ledger.ledger import Entry
 from proxy.telemetry.tasks import Tasks
 
 JOURNAL = "delivery"

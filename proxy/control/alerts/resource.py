@@ -10,12 +10,11 @@ from proxy.control.alerts.alert import JOURNAL, KINDS, SEVERITIES, STATES
 from proxy.control.audit import note
 from proxy.control.auth import identity_of
 from proxy.control.context import Context, context_of
-from proxy.control.journal import Entry
 from proxy.control.parameters import Choice, Integer, Parameter, path_text, read_query
 from proxy.control.periods import FROM, TIMEZONE, TO, RangeParameter, iso, read_period
 from proxy.control.replies import bad_parameter, json_reply, not_found
 from proxy.control.routes import Call, Route
-from proxy.ledger.ledger import RecordFilter
+from proxy.ledger.ledger import Entry, RecordFilter
 
 _PAGE = 500
 _RANGE = RangeParameter("range", "The stretch of time.", "month")
