@@ -18,7 +18,8 @@ from proxy.quota.store import SeedCount
 
 ANSWER_SECONDS = 1.0
 MAX_LINE_BYTES = 4 * 1024 * 1024
-LIMITS_PER_CALL = 2000
+LIMITS_PER_CALL = 200
+"""A worker answers between two calls of its clients: a question must not cost it more than a millisecond."""
 
 _log = structlog.get_logger("control.workers")
 

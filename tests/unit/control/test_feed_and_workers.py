@@ -1,0 +1,121 @@
+"""The live feed never waits for a viewer; the link to the workers never waits for a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from proxy.control.feed import MAX_VIEWERS, QUEUE_EVENTS, LiveFeed
+from proxy.control.workers import WorkersLink
+from proxy.errors import QuotaStoreError
+from proxy.limits.limit import Limit
+from proxy.quota.store import SeedCount
+from proxy.records import UsageRecord
+
+LIMIT = Limit("users.a.tokens.per_day", "user:a:*:tokens", "tokens", "day", 100)
+
+
+def make_record(user: str) -> UsageRecord:
+    return UsageRecord(**dict.fromkeys(UsageRecord._fields) | {"id": user, "user": user})  # type: ignore[arg-type]
+
+
+def test_a_slow_viewer_loses_events_and_is_told_how_many() -> None:
+    dropped: list[int] = []
+    feed = LiveFeed(on_drop=lambda: dropped.append(1))
+    viewer = feed.join(None)
+    assert viewer is not None
+    feed.publish([make_record("a")] * (QUEUE_EVENTS + 7))
+    assert (viewer.queue.qsize(), viewer.dropped, len(dropped)) == (QUEUE_EVENTS, 7, 7)
+
+
+def test_a_users_viewer_sees_that_users_records_only() -> None:
+    feed = LiveFeed()
+    viewer = feed.join("a")
+    assert viewer is not None
+    feed.publish([make_record("a"), make_record("b"), make_record("a")])
+    assert viewer.queue.qsize() == 2
+    feed.leave(viewer)
+    feed.publish([make_record("a")])
+    assert viewer.queue.qsize() == 2
+
+
+def test_viewers_are_bounded() -> None:
+    feed = LiveFeed()
+    assert all(feed.join(None) for _ in range(MAX_VIEWERS))
+    assert feed.join(None) is None
+
+
+class Worker:
+    """A socket that answers with what it is given: an object, bytes as they are, or None for silence."""
+
+    def __init__(self, directory: Path, number: int, *answers: object) -> None:
+        self.path, self.answers, self.asked = directory / f"worker-{number}.sock", list(answers), []
+
+    async def __aenter__(self) -> Worker:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append(orjson.loads(await reader.readline()))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            await reader.read()
+        else:
+            writer.write(answer if isinstance(answer, bytes) else orjson.dumps(answer) + b"\n")
+        writer.close()
+
+
+def row(used: int, reserved: int = 0) -> dict[str, Any]:
+    return {"used": used, "reserved": reserved, "window_id": "2026-11-18", "resets_at": 5.0}
+
+
+async def test_counts_of_workers_that_count_apart_are_added_up(tmp_path: Path) -> None:
+    async with Worker(tmp_path, 0, [row(10, 1)]), Worker(tmp_path, 1, [row(30, 2)]):
+        link = WorkersLink(tmp_path)
+        (apart,) = await link.quota([LIMIT], is_shared=False) or []
+        assert (apart.used, apart.reserved, apart.window_id, apart.resets_at) == (40, 3, "2026-11-18", 5.0)
+        (shared,) = await link.quota([LIMIT], is_shared=True) or []
+        assert shared.used in (10, 30)
+
+
+@pytest.mark.parametrize("bad", [None, b"", b"not json\n", b'{"error": "no"}\n', {"error": "starting"}, [], [row(1), row(2)]])
+async def test_a_worker_that_answers_badly_is_left_out(tmp_path: Path, bad: object) -> None:
+    async with Worker(tmp_path, 0, bad), Worker(tmp_path, 1, [row(5)]):
+        (status,) = await WorkersLink(tmp_path, answer_seconds=0.1).quota([LIMIT], is_shared=False) or []
+        assert status.used == 5
+
+
+async def test_without_any_worker_nothing_is_known(tmp_path: Path) -> None:
+    link = WorkersLink(tmp_path, answer_seconds=0.1)
+    (tmp_path / "worker-0.sock").touch()  # left behind by one that was killed
+    assert await link.stats() == []
+    assert await link.quota([LIMIT]) is None
+    assert await link.quota([]) == []
+    with pytest.raises(QuotaStoreError):
+        await link.add([SeedCount("c", "day", "w", 5)])
+    await link.add([])
+
+
+async def test_usage_is_added_at_one_worker(tmp_path: Path) -> None:
+    async with Worker(tmp_path, 0, {"error": "draining"}) as first, Worker(tmp_path, 1, {"ok": True}) as second:
+        await WorkersLink(tmp_path).add([SeedCount("user:a:*:tokens", "day", "2026-11-18", 5)])
+        assert (len(first.asked), len(second.asked)) == (1, 1)
+        assert second.asked[0]["counts"] == [
+            {"counter": "user:a:*:tokens", "window": "day", "window_id": "2026-11-18", "amount": 5}
+        ]
+
+
+async def test_many_limits_are_asked_in_parts(tmp_path: Path) -> None:
+    limits = [Limit(f"l{n}", f"user:{n}:*:tokens", "tokens", "day", 1) for n in range(450)]
+    parts = [[row(1)] * 200, [row(2)] * 200, [row(3)] * 50]
+    async with Worker(tmp_path, 0, *parts):
+        found = await WorkersLink(tmp_path).quota(limits, is_shared=True)
+    assert found is not None
+    assert [status.used for status in found] == [1] * 200 + [2] * 200 + [3] * 50
