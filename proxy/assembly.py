@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -41,7 +41,7 @@ from proxy.relay.worker import Worker
 from proxy.rules import Rules
 from proxy.spool.drain import Drain
 from proxy.spool.writer import SpoolWriter
-from proxy.supervisor import ChildLink, ignore_terminal_signals
+from proxy.supervisor.link import ChildLink, ignore_terminal_signals
 from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.tasks import Tasks
 
@@ -131,6 +131,8 @@ class WorkerPlan:
     number: int
     listen_fd: int
     link_fd: int | None
+    restarts: int = 0
+    """How often its place was filled again after a death."""
 
 
 async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
@@ -159,7 +161,7 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     state = RelayState(rules, quota, spool, Estimator(), Clock(), str(where.control_socket))
     states.append(state)
     worker = Worker(state, socket.socket(fileno=plan.listen_fd), snapshots, build)
-    inspector = Inspector(state, plan.number, where.worker_socket(plan.number), quota_kind(environ))
+    inspector = Inspector(state, plan.number, where.worker_socket(plan.number), quota_kind(environ), plan.restarts)
     await inspector.start()
     if quota_kind(environ) == "memory":
         await seed_at_start(quota, where.control_socket)
@@ -314,14 +316,7 @@ async def keep_drain_stats(context: Context, drain: Drain) -> None:
     """Numbers of the backlog for the metrics, once a second: counting them reads the directory."""
     while True:
         stats = await drain.stats()
-        context.drain_stats = lambda stats=stats: {  # type: ignore[misc]
-            "records": stats.backlog_records,
-            "bytes": stats.backlog_bytes,
-            "age_seconds": stats.backlog_age_seconds,
-            "poisoned": stats.poisoned,
-            "ledger_away": stats.is_ledger_away,
-            "commit_seconds": stats.commit_seconds,
-        }
+        context.drain_stats = partial(asdict, stats)
         await asyncio.sleep(1.0)
 
 

@@ -13,7 +13,7 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TypeVar
 import structlog
 
 from proxy.assembly import Places, WorkerPlan, open_ledger, places, quota_kind, raise_file_limit, run_control, run_worker
-from proxy.config.load import Documents, load
+from proxy.config.load import Documents, load, settings_from
 from proxy.config.price_list import ensure_price_list
 from proxy.config.watch import SnapshotReader, write_snapshot
 from proxy.demo.configuration import demo_config
@@ -33,7 +33,10 @@ from proxy.demo.traffic import run_traffic
 from proxy.errors import ConfigError
 from proxy.ledger.ledger import StoredKey
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
-from proxy.supervisor import ChildLink, Supervisor, ignore_terminal_signals, listening_sockets
+from proxy.rules import Settings
+from proxy.supervisor.link import ChildLink, ignore_terminal_signals
+from proxy.supervisor.listeners import listening_sockets
+from proxy.supervisor.supervisor import Supervisor
 from proxy.telemetry.logs import configure_logs
 
 log = structlog.get_logger(__name__)
@@ -86,7 +89,10 @@ def run_house(
         listeners = listening_sockets(host, port, workers)
     except OSError as error:
         return _refuse(f"Can't listen on {host}:{port}: {error.strerror or error}. Choose another with --port.")
-    _write_first_snapshot(where, documents)
+    try:
+        _write_first_snapshot(where, documents)
+    except OSError as error:
+        return _refuse(f"Can't write {where.snapshot}: {error.strerror or error}.")
     try:
         ensure_price_list(where.price_list)
     except ConfigError as error:
@@ -109,10 +115,23 @@ def run_house(
         config=str(config) if config else "built-in",
         data=str(where.data),
     )
-    supervisor = Supervisor(control, worker_arguments, listeners, settings.stop_seconds, guests)
-    code = run_loop(supervisor.run())
+    supervisor = Supervisor(control, worker_arguments, listeners, _stop_seconds(where, settings), guests)
+    code = asyncio.run(supervisor.run())  # not on uvloop: it would undo the signal mask that children start with
     log.info("stopped", code=code)
     return code
+
+
+def _stop_seconds(where: Places, settings: Settings) -> Callable[[], float]:
+    """How long answers may take after a stop: what server.yaml says when it comes, which may differ from the start."""
+
+    def ask() -> float:
+        try:
+            return settings_from(SnapshotReader(where.snapshot).read()["documents"].get("server", {})).stop_seconds
+        except (ConfigError, KeyError, TypeError) as error:
+            log.warning("snapshot_unreadable", error=str(error), stop_seconds=settings.stop_seconds)
+            return settings.stop_seconds
+
+    return ask
 
 
 def _refuse(message: str) -> int:
@@ -170,7 +189,6 @@ async def _write_history(environ: Mapping[str, str]) -> int:
 
 async def _run_demo_guests(port: int, url: str, link_fd: int | None) -> None:
     """The demo's provider and its people, until the parent says stop."""
-    ignore_terminal_signals()
     link = ChildLink(link_fd)
     runner = await run_provider("127.0.0.1", port)
     link.ready()
@@ -219,15 +237,17 @@ def run_child(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--listen-fd", type=int, default=-1)
     parser.add_argument("--link-fd", type=int, default=None)
+    parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--config", type=Path, default=None)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--control-port", type=int, default=None)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--url", default="")
     asked = parser.parse_args(arguments)
+    ignore_terminal_signals()
     configure_logs(environ.get("WEIGHBRIDGE_LOG_LEVEL", "info"))
     if asked.kind == "_worker":
-        return run_loop(_exit_zero(run_worker(WorkerPlan(asked.number, asked.listen_fd, asked.link_fd), environ)))
+        return run_loop(_exit_zero(run_worker(WorkerPlan(asked.number, asked.listen_fd, asked.link_fd, asked.restarts), environ)))
     if asked.kind == "_demo":
         return run_loop(_exit_zero(_run_demo_guests(asked.port, asked.url, asked.link_fd)))
     return run_loop(_exit_zero(run_control(asked.config, asked.host, asked.control_port, asked.link_fd, environ)))

@@ -27,23 +27,30 @@ MAX_LINE_BYTES = 8 * 1024 * 1024
 class Inspector:
     """The worker's side of that socket."""
 
-    def __init__(self, state: RelayState, number: int, path: Path, quota_kind: str) -> None:
+    def __init__(self, state: RelayState, number: int, path: Path, quota_kind: str, restarts: int = 0) -> None:
         self._state = state
         self._number = number
         self._path = path
         self._quota_kind = quota_kind
+        self._restarts = restarts
         self._started_at = time.time()
         self._server: asyncio.Server | None = None
+        self._inode = 0
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._serve, str(self._path), limit=MAX_LINE_BYTES)
         self._path.chmod(0o600)
+        self._inode = self._path.stat().st_ino
 
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            if self._path.stat().st_ino == self._inode:  # after a roll it is the successor's
+                self._path.unlink()
+        except FileNotFoundError:
+            pass  # gone already, which is what is wanted
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -86,6 +93,7 @@ class Inspector:
             "worker": self._number,
             "pid": os.getpid(),
             "started_at": self._started_at,
+            "restarts": self._restarts,
             "rules_version": state.rules.version,
             "in_flight": len(state.exchanges),
             "open_connections": len(state.clients),
