@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from zoneinfo import ZoneInfo
@@ -13,6 +12,7 @@ from proxy.quota.memory_store import MemoryQuotaStore
 from proxy.quota.redis_store import RedisQuotaStore
 from tests.quota_house import NOON, QuotaHouse
 from tests.servers import PostgresServer, RedisCluster, RedisServer, postgres_server, redis_cluster, redis_server, valkey_server
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session")
@@ -66,9 +66,7 @@ async def _redis_house(url: str, flush: Sequence[RedisServer]) -> AsyncIterator[
     store = RedisQuotaStore(url, lambda: zone, clock=lambda: house.now, lease_clock=lambda: house.now, patience_seconds=5.0)
 
     async def settled() -> None:
-        async with asyncio.timeout(10):
-            while store.unsent_count:  # noqa: ASYNC110 — there is nothing to be told by
-                await asyncio.sleep(0.001)
+        await until(lambda: not store.unsent_count)
 
     house = QuotaHouse(store, settled)
     await store.start()

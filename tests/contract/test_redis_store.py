@@ -23,6 +23,7 @@ from proxy.quota.store import SeedCount
 from tests.fault_proxy import fault_proxy
 from tests.quota_house import demand, limit
 from tests.servers import RedisCluster, RedisServer, redis_server
+from tests.waiting import until
 
 UTC = ZoneInfo("UTC")
 DAY = limit(1_000)
@@ -38,13 +39,6 @@ async def opened(url: str | RedisPlace, **options: object) -> AsyncIterator[Redi
         yield store
     finally:
         await store.close()
-
-
-async def until(is_so: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for something that happens in the background."""
-    async with asyncio.timeout(seconds):
-        while not is_so():  # noqa: ASYNC110 — there is nothing to be told by
-            await asyncio.sleep(0.005)
 
 
 async def until_numbers(store: RedisQuotaStore, of: Limit, expected: tuple[int, int], seconds: float = 10.0) -> None:
@@ -225,6 +219,28 @@ class TestLostReplies:
             opened(server.url) as direct,
         ):
             reservation = await taken(store, demand(DAY, 100))
+            proxy.is_swallowing_replies = True
+            store.settle(reservation, {"tokens": 60})
+            await until_numbers(direct, DAY, (60, 0))
+            proxy.is_swallowing_replies = False
+            proxy.cut()
+            await until(lambda: not store.unsent_count)
+            assert store.figures.repeated >= 1
+            assert await numbers(direct, DAY) == (60, 0)
+
+    @pytest.mark.parametrize("is_renewed", [False, True])
+    async def test_it_counts_once_also_where_the_hold_had_been_taken_back(self, server: RedisServer, is_renewed: bool) -> None:
+        async with (
+            fault_proxy(server.port) as proxy,
+            opened(f"redis://127.0.0.1:{proxy.port}/0") as store,
+            opened(server.url) as direct,
+        ):
+            reservation = await taken(store, demand(DAY, 100), lease=0.05)
+            await asyncio.sleep(0.06)
+            assert await numbers(direct, DAY) == (0, 0)
+            if is_renewed:
+                store.renew(reservation, time.time(), 60.0)
+                await until_numbers(direct, DAY, (0, 100))
             proxy.is_swallowing_replies = True
             store.settle(reservation, {"tokens": 60})
             await until_numbers(direct, DAY, (60, 0))

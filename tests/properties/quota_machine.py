@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -47,6 +46,10 @@ class QuotaMachine(RuleBasedStateMachine):
         """Wait for the store."""
         raise NotImplementedError
 
+    def in_loop(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Call what returns at once, where an event loop runs if the store needs one."""
+        work(*arguments)
+
     def open_store(self) -> None:
         """Set `store` and `settled` to an empty store."""
         raise NotImplementedError
@@ -81,21 +84,21 @@ class QuotaMachine(RuleBasedStateMachine):
             held = max((held.amount for held in reservation.held if held.resource == "tokens"), default=0)
             self.overshoot += max(0, tokens - held)
         for _ in range(2 if is_again else 1):
-            self.store.settle(reservation, actual)
+            self.in_loop(self.store.settle, reservation, actual)
             self.model.settle(hold, actual)
 
     @precondition(lambda self: self.pairs)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         reservation, hold = data.draw(st.sampled_from(self.pairs))
-        self.store.release(reservation)
+        self.in_loop(self.store.release, reservation)
         hold.is_closed = True
 
     @precondition(lambda self: self.pairs)
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         reservation, hold = data.draw(st.sampled_from(self.pairs))
-        self.store.renew(reservation, self.now, LEASE)
+        self.in_loop(self.store.renew, reservation, self.now, LEASE)
         if not hold.is_closed:
             hold.deadline_at = self.now + LEASE
 
@@ -122,19 +125,10 @@ class QuotaMachine(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         for reservation, _ in self.pairs:
-            self.store.settle(reservation, {"tokens": 0, "requests": 0})
+            self.in_loop(self.store.settle, reservation, {"tokens": 0, "requests": 0})
         self.run(self.settled())
         assert [status.reserved for status in self.run(self.store.status(LIMITS, self.now))] == [0] * len(LIMITS)
         self.close_store()
 
     def close_store(self) -> None:
         """Let the store go."""
-
-
-def run_now(work: Awaitable[Any]) -> Any:
-    """Run what needs no waiting."""
-    return asyncio.run(_await(work))
-
-
-async def _await(work: Awaitable[Any]) -> Any:
-    return await work
