@@ -1,0 +1,94 @@
+// The control API: one way to ask, one kind of failure.
+
+import { save } from "../words/csv.js";
+import { chosenZone, key, logOut, session } from "./session.js";
+
+const BASE = "/api/v1/";
+let offered = null;
+
+export class ApiFailure extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+export const get = (path, query, signal) => ask("GET", path, { query, signal });
+export const send = (method, path, body, query) => ask(method, path, { body, query });
+
+/** Reports that are cut into days or hours get the viewer's zone. */
+export function inZone(query = {}) {
+  const zone = chosenZone();
+  return zone ? { timezone: zone, ...query } : query;
+}
+
+export async function ask(method, path, { query, body, signal } = {}) {
+  const reply = await request(method, path, { query, body, signal });
+  return reply.status === 204 ? null : reply.json();
+}
+
+/** Fetch a streamed export and save it as a file. */
+export async function download(path, query, name) {
+  const reply = await request("GET", path, { query });
+  save(name, await reply.blob());
+}
+
+export function address(path, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return BASE + path + (given.length ? "?" + new URLSearchParams(given) : "");
+}
+
+export async function request(method, path, { query, body, signal } = {}) {
+  const headers = { authorization: `Bearer ${key() ?? ""}` };
+  if (body !== undefined) headers["content-type"] = "application/json";
+  let reply;
+  try {
+    reply = await fetch(address(path, query), { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch (reason) {
+    if (reason.name === "AbortError") throw reason;
+    throw new ApiFailure(0, "unreachable", "The control plane cannot be reached. Calls through the proxy go on; this page tries again.");
+  }
+  if (reply.ok) return reply;
+  throw await failureOf(reply);
+}
+
+async function failureOf(reply) {
+  let error = {};
+  try {
+    error = (await reply.json()).error ?? {};
+  } catch {
+    error = { message: `The control plane answered ${reply.status} ${reply.statusText}` };
+  }
+  const failure = new ApiFailure(reply.status, error.code ?? "unknown", error.message ?? `status ${reply.status}`);
+  if (reply.status === 401 && session().phase === "in") logOut(failure);
+  return failure;
+}
+
+/** Whether this release of the control plane has an operation, e.g. offers("GET", "/recommendations"). */
+export function offers(method, path) {
+  return offered?.has(`${method} ${path}`) ?? false;
+}
+
+async function learnOffers() {
+  const reply = await fetch(BASE + "openapi.json");
+  const paths = reply.ok ? ((await reply.json()).paths ?? {}) : {};
+  offered = new Set();
+  for (const [path, operations] of Object.entries(paths)) {
+    for (const method of Object.keys(operations)) offered.add(`${method.toUpperCase()} ${path.replace(/^\/api\/v1/, "")}`);
+  }
+}
+
+/** Whom the key stands for: {role, user, team, tier, timezone, version}. */
+export async function identify() {
+  const [stats] = await Promise.all([get("stats", { range: "today" }), offered ? null : learnOffers()]);
+  const found = { role: stats.health ? "admin" : "user", user: null, timezone: stats.timezone, version: stats.health?.version ?? null };
+  if (offers("GET", "/me")) return { ...found, ...(await get("me")) };
+  if (found.role === "user") found.user = (await ownName()) ?? null;
+  return found;
+}
+
+async function ownName() {
+  const { users } = await get("users", { range: "30d", limit: 1 });
+  return users[0]?.user ?? (await get("keys")).keys[0]?.user;
+}

@@ -1,0 +1,63 @@
+// A table that sorts, shows more on demand, and downloads as CSV.
+
+import { html, useMemo, useState } from "../vendor/preact-htm.js";
+import { saveCsv } from "../words/csv.js";
+import { CsvButton } from "./panel.js";
+
+/**
+ * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor}]; isMinor ones go on a narrow screen.
+ * caption: what the table is, for screen readers and as the region's name.
+ */
+export function DataTable({ columns, rows, caption, keyOf, sortBy, descending = true, most = 100, rowClass, onHover }) {
+  const [order, setOrder] = useState({ key: sortBy, descending });
+  const [shown, setShown] = useState(most);
+  const sorted = useMemo(() => inOrder(rows, columns, order), [rows, order, columns]);
+  const turn = (column) => setOrder({ key: column.key, descending: order.key === column.key ? !order.descending : Boolean(column.isNumber) });
+  return html`
+    <div class="table-region" role="region" aria-label=${caption} tabindex="0">
+      <table class="table">
+        <caption class="unseen">${caption}</caption>
+        <thead><tr>${columns.map((column) => html`<${Head} key=${column.key} column=${column} order=${order} turn=${turn} />`)}</tr></thead>
+        <tbody>
+          ${sorted.slice(0, shown).map(
+            (row, index) => html`<tr key=${keyOf ? keyOf(row) : index} class=${rowClass?.(row)} onMouseEnter=${onHover && (() => onHover(row))} onMouseLeave=${onHover && (() => onHover(null))}>
+              ${columns.map((column) => html`<td key=${column.key} class=${classOf(column)}>${column.cell(row)}</td>`)}
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+    ${sorted.length > shown && html`<p class="table-more"><button class="quiet-button" onClick=${() => setShown(shown + 500)}>Show more (${sorted.length - shown} left)</button></p>`}
+  `;
+}
+
+function Head({ column, order, turn }) {
+  const isSorted = order.key === column.key;
+  const direction = isSorted ? (order.descending ? "descending" : "ascending") : undefined;
+  const mark = isSorted ? html`<span aria-hidden="true">${order.descending ? " ↓" : " ↑"}</span>` : "";
+  const inside = column.sort
+    ? html`<button class="head-button" title=${column.explain} onClick=${() => turn(column)}>${column.head}${mark}</button>`
+    : html`<span title=${column.explain}>${column.head}</span>`;
+  return html`<th scope="col" class=${classOf(column)} aria-sort=${direction}>${inside}</th>`;
+}
+
+const classOf = (column) => [column.isNumber && "number-cell", column.isMinor && "minor", column.isFill && "fill"].filter(Boolean).join(" ");
+
+function inOrder(rows, columns, { key, descending }) {
+  const column = columns.find((one) => one.key === key);
+  if (!column?.sort) return rows;
+  const sign = descending ? -1 : 1;
+  return [...rows].sort((one, two) => sign * compare(column.sort(one), column.sort(two)));
+}
+
+function compare(one, two) {
+  if (one === null || one === undefined) return two === null || two === undefined ? 0 : -1;
+  if (two === null || two === undefined) return 1;
+  return one < two ? -1 : one > two ? 1 : 0;
+}
+
+export const TableCsv = ({ name, columns, rows }) => {
+  const told = columns.filter((column) => column.csv);
+  const save = () => saveCsv(name, told.map((column) => column.csvHead ?? column.head), rows.map((row) => told.map((column) => column.csv(row))));
+  return html`<${CsvButton} onClick=${save} title="Download this table as CSV" />`;
+};
