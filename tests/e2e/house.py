@@ -233,7 +233,8 @@ class House:
             if len(found) >= count:
                 time.sleep(0.5)
                 return self.records(**filters)
-            assert time.monotonic() < until, f"{len(found)} of {count} records after {seconds} s:\n{self.log[-3000:]}"
+            shown = [(record["id"], record["outcome"], record["status"], record["error"]) for record in found[:5]]
+            assert time.monotonic() < until, f"{len(found)} of {count} records after {seconds} s: {shown}\n{self.log[-3000:]}"
             time.sleep(0.1)
 
     def limits_of(self, user: str) -> list[dict[str, Any]]:
