@@ -186,8 +186,8 @@ def _denied(refusal: Refusal) -> Denied:
         )
     if not refusal.can_ever_fit:
         message = (
-            f"This request may use {_amount(limit, refusal.wanted)}, more than all of {limit.name} ({_amount(limit, limit.amount)}). "
-            "Send a smaller request or set a smaller output cap (max_tokens)."
+            f"This request may use {_amount(limit, refusal.wanted)}, more than all of {limit.name} "
+            f"({_amount(limit, limit.amount)}). Send a smaller request or set a smaller output cap (max_tokens)."
         )
         return Denied("quota_exceeded", "limit_too_small", message, limit.name, limit.window, None)
     kind = "rate_limited" if limit.window in SHORT_WINDOWS else "quota_exceeded"

@@ -18,20 +18,25 @@ import time
 from typing import TYPE_CHECKING
 
 import orjson
+import structlog
 
-from proxy.errors import UpstreamError
+from proxy.errors import UpstreamBroken, UpstreamError
 from proxy.records import UsageRecord
 from proxy.relay.clock import NEVER, Watched
+from proxy.relay.outgoing import Outgoing
 from proxy.relay.weighing import Weighing, token_lines
-from proxy.routing.headers import Header, ResponseHead, response_lines
+from proxy.routing.headers import Header, ResponseHead
+from proxy.usage.decoding import ContentDecoder
 from proxy.usage.edits import UsageEventRemover
 from proxy.usage.meter import Meter
+from proxy.usage.tokens import Reading
 
 if TYPE_CHECKING:
-    from proxy.relay.downstream import Request
+    from proxy.relay.request import Request
     from proxy.relay.state import RelayState
     from proxy.relay.upstream import UpstreamConnection
 
+log = structlog.get_logger(__name__)
 STREAM_TYPES = (
     b"text/event-stream",
     b"application/x-ndjson",
@@ -40,13 +45,21 @@ STREAM_TYPES = (
     b"application/jsonl",
 )
 JUDGED_BYTES = 64 * 1024
-_FORBIDDEN_TRAILERS = frozenset(
-    (b"content-length", b"transfer-encoding", b"content-encoding", b"content-type", b"host", b"trailer", b"connection")
-)
+END_SECONDS = 1.0
+"""How long the end of an answer is waited for whose usage is known and whose client has left: its connection can serve again."""
+GONE = "client_aborted"
 
 
 class UsageRefused(Exception):
     """The provider did not accept `stream_options`: the request is to be sent again as the client wrote it."""
+
+
+class CutShort(Exception):
+    """This program ends the call before an answer has begun (it stops, an emergency stop)."""
+
+    def __init__(self, reason: str, kind: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Answer(Watched):
@@ -63,122 +76,105 @@ class Answer(Watched):
     ) -> None:
         self.state = state
         self.client = request.client
-        self._request = request.head
         self.connection = connection
         self.weighing = weighing
         self.is_injected = is_injected
+        self.out = Outgoing(request.client, request.head, keep_alive)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.keep_alive = keep_alive
-        """Whether the client's connection can carry another request after this answer."""
-        self.has_begun = False
-        """Bytes of an answer have gone to the client: from here on only the connection's end can say that something failed."""
         self.upgraded: ResponseHead | None = None
         self.is_draining = False
+        """The client is gone; what still comes is read for its usage only."""
         self.deadline = NEVER
+        self._request = request.head
         self._head: ResponseHead | None = None
         self._meter: Meter | None = None
+        self._meter_fault: str | None = None
         self._remover: UsageEventRemover | None = None
         self._way = "streamed"
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._drained_bytes = 0
-        self._out: list[bytes] = []
-        self._is_chunked = False
         self._is_counted_drain = False
 
     # ── from the provider ──
 
     def answer_informational(self, status: int, headers: list[Header]) -> None:
-        if status != 100 and not self._request.is_http10:
-            self.client.write(response_lines(status, b"", headers, b"", b""))
+        self.out.informational(status, headers)
 
     def answer_head(self, head: ResponseHead) -> None:
-        self._head = head
         weighing = self.weighing
         if head.status == 101:
+            if not self._request.upgrade:
+                raise UpstreamBroken("the provider changed to another protocol, which nobody had asked for")
             self.upgraded = head
-            return
+        self._head = head
         if weighing is not None:
             weighing.first_byte_at = time.perf_counter()
             weighing.provider_request_id = head.request_id
-            is_stream = _is_stream(head, weighing)
-            weighing.streamed = is_stream
-            self._meter = Meter(weighing.facts, head.status, head.headers, is_stream)
-            if self.is_injected and head.status in (400, 422):
-                self._way = "judged"
-            elif is_stream:
-                if self.is_injected and head.status < 300 and not head.content_encoding:
-                    self._remover = UsageEventRemover()
-            elif self._can_be_held(head, weighing):
-                self._way = "held"
-        if self._way == "streamed":
-            self._begin(b"", self._passing_framing())
+            if self.upgraded is None:
+                self._choose_way(head, weighing)
+        if self._way == "streamed" and self.upgraded is None and not self.is_draining:
+            self._begin_streaming()
 
     def answer_body(self, data: bytes) -> None:
         meter, weighing = self._meter, self.weighing
         if meter is not None and weighing is not None:
-            meter.feed(data)
-            if self.is_draining:
-                self._drain(meter, len(data))
-                return
-            if meter.has_ended and not weighing.is_closed and self._way == "streamed":
-                self._close_weighing("ok", meter, True)
-        elif self.is_draining:
-            return
-        if self._way == "streamed":
-            self._emit(self._remover.feed(data) if self._remover is not None else data)
-            return
-        self._held.append(data)
-        self._held_bytes += len(data)
-        most = JUDGED_BYTES if self._way == "judged" else self.state.rules.settings.max_held_answer_bytes
-        if self._held_bytes > most:
-            self._let_go()
+            try:
+                meter.feed(data)
+            except Exception as fault:  # noqa: BLE001 logged
+                self._lose_meter(fault)
+            if meter.has_ended and not weighing.is_closed and self._way == "streamed" and not self.is_draining:
+                self._close_weighing("ok", True)
+        if self.is_draining:
+            self._drain(len(data))
+        elif self._way == "streamed":
+            self.out.body(self._remover.feed(data) if self._remover is not None else data)
+        else:
+            self._held.append(data)
+            self._held_bytes += len(data)
+            most = JUDGED_BYTES if self._way == "judged" else self.state.rules.settings.max_held_answer_bytes
+            if self._held_bytes > most:
+                self._let_go()
 
     def answer_ended(self, trailers: list[Header]) -> None:
-        self.deadline = NEVER
         if self.upgraded is not None:
             self._resolve()
             return
         if self._way == "judged" and self._was_usage_refused():
             self._resolve(UsageRefused())
             return
-        record = self._close_weighing("client_aborted" if self.is_draining else "ok", self._meter, True)
+        record = self._close_weighing(GONE if self.is_draining else "ok", True)
         if not self.is_draining:
             if self._way == "streamed":
                 self._end_stream(trailers)
             else:
                 body = b"".join(self._held)
-                self._begin(token_lines(record) if record is not None else b"", self._whole_framing(len(body)))
-                if body:
-                    self._out.append(body)
-        self.answer_flush()
+                self._begin(token_lines(record) if record is not None else b"", len(body))
+                self.out.body(body)
+            self.out.flush()
         self._resolve()
 
     def answer_failed(self, error: UpstreamError) -> None:
-        self.deadline = NEVER
         if self._head is None:
             self._resolve(error)
             return
-        outcome = "client_aborted" if self.is_draining else "upstream_aborted"
-        self._close_weighing(outcome, self._meter, False, str(error))
+        self._close_weighing(GONE if self.is_draining else "upstream_aborted", False, str(error))
         if not self.is_draining:
             if self._way != "streamed":
                 self._let_go()
             elif self._remover is not None:
-                self._emit(self._remover.flush())
-            self.answer_flush()
-            self.client.abort_after_writing()
-        self.keep_alive = False
+                self.out.body(self._remover.flush())
+            self.out.cut()
         self._resolve()
 
     def answer_broke(self, fault: Exception) -> None:
+        """Taking the answer failed: it was impossible, or the fault is ours. The exchange tells the client."""
+        if self.out.has_begun or self.is_draining:
+            self._close_weighing(GONE if self.is_draining else "proxy_error", False, "an error inside the proxy")
         self._resolve(fault)
 
     def answer_flush(self) -> None:
-        out = self._out
-        if out:
-            self._out = []
-            self.client.write(out[0] if len(out) == 1 else b"".join(out))
+        self.out.flush()
 
     def upload_paused(self, is_paused: bool) -> None:
         self.client.pause_upload(is_paused)
@@ -187,8 +183,8 @@ class Answer(Watched):
 
     def client_paused(self, is_paused: bool) -> None:
         """The client reads slower than the provider sends: so does this program (what waits here is one socket buffer)."""
-        if self.is_draining:
-            return
+        if self.is_draining or self.connection.sink is not self:
+            return  # the connection may serve another answer by now
         if is_paused:
             self.connection.pause()
         else:
@@ -199,82 +195,126 @@ class Answer(Watched):
         if self.done.done() or self.is_draining:
             return
         self.is_draining = True
-        self.keep_alive = False
-        self._out = []
+        self.out.drop()
+        weighing = self.weighing
         stats, settings = self.state.stats, self.state.rules.settings
-        meter = self._meter
-        if (
-            self.weighing is None
-            or not is_upload_complete
-            or self.weighing.is_closed
-            or not self.weighing.facts.is_metered
-            or (meter is not None and meter.has_usage)
-        ):
-            self._cut("client_aborted")
+        if weighing is None or not is_upload_complete or not weighing.facts.is_metered or self._request.upgrade:
+            self._cut(GONE)
+        elif weighing.is_closed or (self._meter is not None and self._meter.has_usage):
+            self._await_end()
         elif stats.drains >= settings.max_drains:
             stats.drains_cut += 1
-            self._cut("client_aborted")
+            self._cut(GONE)
         else:
             stats.drains += 1
             self._is_counted_drain = True
-            self.deadline = self.state.clock.now + settings.drain_seconds
-            self.state.clock.watched.add(self)
-            self.connection.resume()
+            self._read_on_until(self.state.clock.now + settings.drain_seconds)
 
     def give_up(self, error: Exception) -> None:
         """The request turned out to be unusable while it was being sent: nothing is asked any more."""
         if not self.done.done():
             self.connection.cut()
-            self.keep_alive = False
             self._resolve(error)
 
-    def expire(self, now: float) -> None:
-        """The drain took too long (called by the worker's tick)."""
-        self.state.stats.drains_cut += 1
-        self._cut("client_aborted")
-
-    def cut(self, error: str) -> None:
+    def cut(self, reason: str, kind: str = "internal") -> None:
         """The worker stops, or an emergency stop cuts running answers: settle on what was seen."""
-        if not self.done.done():
-            self._cut("client_aborted" if self.is_draining else "proxy_error", error)
-            if not self.is_draining:
-                self.client.abort()
+        if self.done.done():
+            return
+        if self.is_draining:
+            self._cut(GONE, reason)
+        elif self.out.has_begun:
+            self._cut("proxy_error", reason)
+            self.client.abort()
+        else:
+            self.connection.cut()
+            self._resolve(CutShort(reason, kind))
 
-    # ── inside ──
+    def expire(self, now: float) -> None:
+        """The client is gone and the answer took too long to end (called by the worker's tick)."""
+        self._give_up_draining()
 
-    def _drain(self, meter: Meter, size: int) -> None:
+    # ── a client that left ──
+
+    def _drain(self, size: int) -> None:
         self._drained_bytes += size
-        if meter.has_usage or meter.has_ended:
-            self._cut("client_aborted")
-        elif self._drained_bytes > self.state.rules.settings.drain_bytes:
+        meter, weighing = self._meter, self.weighing
+        if self._drained_bytes > self.state.rules.settings.drain_bytes:
+            self._give_up_draining()
+        elif weighing is not None and not weighing.is_closed and meter is not None and (meter.has_usage or meter.has_ended):
+            self._await_end()
+
+    def _await_end(self) -> None:
+        """Nothing that is billed can follow: the record is written, and the connection gets a moment to become free."""
+        self._close_weighing(GONE, self._meter is not None and self._meter.has_ended)
+        self._read_on_until(self.state.clock.now + END_SECONDS)
+
+    def _read_on_until(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.state.clock.watched.add(self)
+        self.connection.resume()
+
+    def _give_up_draining(self) -> None:
+        if self.weighing is not None and not self.weighing.is_closed:
             self.state.stats.drains_cut += 1
-            self._cut("client_aborted")
+        self._cut(GONE)
 
     def _cut(self, outcome: str, error: str | None = None) -> None:
-        self.deadline = NEVER
         self.connection.cut()
-        self._close_weighing(outcome, self._meter, False, error)
-        self.keep_alive = False
+        self.out.keep_alive = False
+        self._close_weighing(outcome, False, error)
         self._resolve()
 
-    def _close_weighing(self, outcome: str, meter: Meter | None, is_complete: bool, error: str | None = None) -> UsageRecord | None:
+    # ── the record ──
+
+    def _close_weighing(self, outcome: str, is_complete: bool, error: str | None = None) -> UsageRecord | None:
         weighing = self.weighing
         if weighing is None or weighing.is_closed:
             return None
         weighing.last_byte_at = time.perf_counter()
-        reading = None
-        if meter is not None:
-            expected = weighing.admitted.expected_input_tokens if weighing.admitted is not None else 0
-            reading = meter.finish(is_complete, expected)
+        reading = self._reading(is_complete)
         status = self._head.status if self._head is not None else 0
-        if outcome == "ok" and (status >= 400 or (reading is not None and reading.error is not None)):
-            outcome = "upstream_error"
+        if outcome == "ok":
+            if status >= 400 or (reading is not None and reading.error is not None):
+                outcome = "upstream_error"
+            elif self.client.is_reset:
+                outcome, error = GONE, "the client had left when its answer was complete"
+        elif self.is_draining and not self.out.has_begun:
+            status = 0
         return weighing.close(outcome, status, reading, error)
 
+    def reading_so_far(self, is_unanswered_counted: bool) -> Reading | None:
+        """What was used of an answer that ends here. `is_unanswered_counted`: the input is estimated where nothing came yet."""
+        return None if self._head is None and not is_unanswered_counted else self._reading(False)
+
+    def _reading(self, is_complete: bool) -> Reading | None:
+        weighing = self.weighing
+        if weighing is None:
+            return None
+        facts = weighing.facts
+        expected = weighing.admitted.expected_input_tokens if weighing.admitted is not None else 0
+        meter = self._meter
+        if meter is None and self._meter_fault is None:
+            if self._head is not None or not facts.is_metered:
+                return None
+            meter = Meter(facts, 200, (), facts.is_stream)  # asked, and cut before it answered: its input counts, by estimate
+        if meter is not None:
+            try:
+                return meter.finish(is_complete, expected)
+            except Exception as fault:  # noqa: BLE001 logged
+                self._lose_meter(fault)
+        return Reading(facts.api, is_usage_missing=facts.is_metered, blind_reason=self._meter_fault)
+
+    def _lose_meter(self, fault: Exception) -> None:
+        """A meter promises not to raise. Should one do it, the call goes on without it, and is charged what it holds."""
+        log.error("meter_failed", request_id=self.weighing.request_id if self.weighing is not None else None, exc_info=fault)
+        self._meter, self._meter_fault = None, "the meter failed"
+
     def _resolve(self, error: Exception | None = None) -> None:
+        self.deadline = NEVER
+        if self.is_draining:
+            self.state.clock.watched.discard(self)
         if self._is_counted_drain:
             self._is_counted_drain = False
-            self.state.clock.watched.discard(self)
             self.state.stats.drains -= 1
         if not self.done.done():
             if error is None:
@@ -282,8 +322,24 @@ class Answer(Watched):
             else:
                 self.done.set_exception(error)
 
+    # ── the way out ──
+
+    def _choose_way(self, head: ResponseHead, weighing: Weighing) -> None:
+        is_stream = weighing.streamed = _is_stream(head, weighing)
+        try:
+            self._meter = Meter(weighing.facts, head.status, head.headers, is_stream)
+        except Exception as fault:  # noqa: BLE001 logged
+            self._lose_meter(fault)
+        if self.is_injected and head.status in (400, 422):
+            self._way = "judged"
+        elif is_stream:
+            if self.is_injected and head.status < 300 and not head.content_encoding:
+                self._remover = UsageEventRemover()
+        elif self._can_be_held(head, weighing):
+            self._way = "held"
+
     def _can_be_held(self, head: ResponseHead, weighing: Weighing) -> bool:
-        if not weighing.facts.is_metered or head.status in (204, 304) or weighing.head.method == "HEAD":
+        if not weighing.facts.is_metered or head.status in (204, 304) or self._request.method == "HEAD":
             return False
         kind = head.content_type.lower()
         if kind and b"json" not in kind and not kind.startswith(b"text/"):
@@ -292,63 +348,36 @@ class Answer(Watched):
 
     def _was_usage_refused(self) -> bool:
         text = b"".join(self._held)
+        encoding = self._head.content_encoding if self._head is not None else b""
+        if encoding:
+            text = b"".join(ContentDecoder(encoding.decode("latin-1")).decode(text))
         return b"stream_options" in text or b"include_usage" in text
+
+    def _begin_streaming(self) -> None:
+        assert self._head is not None
+        is_changed = self._remover is not None or self._adds_usage_event()
+        self._begin(b"", None if is_changed else self._head.content_length)
+
+    def _begin(self, lines: bytes, size: int | None) -> None:
+        assert self._head is not None
+        if self.weighing is not None:
+            lines = b"x-weighbridge-request-id: " + self.weighing.request_id.encode() + b"\r\n" + lines
+        self.out.begin(self._head, lines, size)
 
     def _let_go(self) -> None:
         """Too large to be held (or cut while it was): on as a stream, without tokens in its head."""
         self._way = "streamed"
-        self._begin(b"", self._passing_framing())
+        self._begin_streaming()
         held, self._held = self._held, []
         for data in held:
-            self._emit(data)
-
-    def _begin(self, lines: bytes, framing: bytes) -> None:
-        head, weighing = self._head, self.weighing
-        assert head is not None
-        self.has_begun = True
-        if weighing is not None:
-            lines = b"x-weighbridge-request-id: " + weighing.request_id.encode() + b"\r\n" + lines
-        if not self.keep_alive:
-            framing += b"Connection: close\r\n"
-        elif self._request.is_http10:
-            framing += b"Connection: keep-alive\r\n"
-        self._out.append(response_lines(head.status, head.reason, head.forwarded, lines, framing))
-
-    def _passing_framing(self) -> bytes:
-        """How the end of a body is shown that is passed on before it is complete."""
-        head = self._head
-        assert head is not None
-        if head.content_length is not None and self._remover is None and not self._adds_usage_event():
-            return b"Content-Length: %d\r\n" % head.content_length
-        if head.status in (204, 304) or self._request.method == "HEAD":
-            return b""
-        if self._request.is_http10:
-            self.keep_alive = False
-            return b""
-        self._is_chunked = True
-        return b"Transfer-Encoding: chunked\r\n"
-
-    def _whole_framing(self, size: int) -> bytes:
-        return b"Content-Length: %d\r\n" % size
-
-    def _emit(self, data: bytes) -> None:
-        if not data:
-            return
-        if self._is_chunked:
-            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
-        else:
-            self._out.append(data)
+            self.out.body(data)
 
     def _end_stream(self, trailers: list[Header]) -> None:
         if self._remover is not None:
-            self._emit(self._remover.flush())
+            self.out.body(self._remover.flush())
         if self._adds_usage_event() and self.weighing is not None and self.weighing.record is not None:
-            self._emit(_usage_event(self.weighing.record))
-        if self._is_chunked:
-            lines = b"".join(
-                [name + b": " + value + b"\r\n" for name, value in trailers if name.lower() not in _FORBIDDEN_TRAILERS]
-            )
-            self._out.append(b"0\r\n" + lines + b"\r\n")
+            self.out.body(_usage_event(self.weighing.record))
+        self.out.end(trailers)
 
     def _adds_usage_event(self) -> bool:
         """The client asked for a last event with tokens and cost (`x-weighbridge-usage: sse`)."""

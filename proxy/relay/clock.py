@@ -9,6 +9,9 @@ from __future__ import annotations
 import time
 from math import inf
 
+import structlog
+
+log = structlog.get_logger(__name__)
 NEVER = inf
 TICK_SECONDS = 0.1
 
@@ -17,7 +20,6 @@ class Watched:
     """Something with a deadline (in `Clock.now` seconds)."""
 
     deadline: float = NEVER
-    is_counted: bool = True
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""
@@ -35,4 +37,8 @@ class Clock:
         """Read the time and end what is overdue."""
         self.now = now = time.monotonic()
         for one in [one for one in self.watched if one.deadline <= now]:
-            one.expire(now)
+            try:
+                one.expire(now)
+            except Exception:
+                one.deadline = NEVER  # or it would be tried, and fail, every tick
+                log.exception("deadline_failed", of=type(one).__name__)

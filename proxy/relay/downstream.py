@@ -3,7 +3,7 @@
 Rules of this file: a request that two parsers could understand differently is refused with 400 and a closed connection,
 before any byte of it goes anywhere (llhttp in strict mode, then `read_head`); nothing is read that there is no room
 for; one exchange is served at a time per connection, the next ones wait in line (pipelining, RFC 9112 §9.3.2).
-What is not here: what a request means (exchange.py) and how an answer is framed (answer.py).
+What is not here: a request's body on its way (request.py), what it means (exchange.py), how an answer is framed (answer.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import httptools
@@ -19,6 +18,7 @@ import httptools
 from proxy.errors import ClientError
 from proxy.relay.clock import NEVER, Watched
 from proxy.relay.refusals import plain_refusal
+from proxy.relay.request import Request
 from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head
 from proxy.routing.route import Route, route
 from proxy.usage.request_facts import body_kind
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 MAX_WAITING = 16
 """Pipelined requests that may wait on one connection before it is no longer read."""
 UPLOAD_WINDOW_BYTES = 256 * 1024
-"""How much of a body that streams through may wait for its exchange to take it."""
+"""How much of a body that streams through may wait for its exchange to take it; also of what follows a request to upgrade."""
 LINGER_SECONDS = 2.0
 """After an answer to a request that was not read to its end: how long the rest is thrown away before the connection is
 closed, so that the client reads the answer instead of a reset (RFC 9112 §9.6)."""
-EARLY_TUNNEL_BYTES = 256 * 1024
-"""What a client may send behind a request to upgrade before the tunnel stands."""
+PROBES, PROBE_SECONDS = 20, 0.1
+"""How often, and after how long each time, it is looked up whether a half-closed client has answered the probe with a reset."""
+TCP_CLOSE = 7
+"""First byte of Linux' tcp_info: the connection is no more."""
 
 
 class ClientConnection(asyncio.Protocol, Watched):
@@ -48,18 +50,26 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.exchange: Exchange | None = None
         self.has_half_closed = False
         self.is_gone = False
+        self.early_tunnel_bytes = b""
+        """What the client sent behind a request to upgrade, before the tunnel stood."""
         self._waiting: deque[Request] = deque()
         self._reading: Request | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: list[Header] = []
         self._head_bytes = 0
+        self._unsent_bytes = 0
+        self._refusal: bytes | None = None
+        """The answer to bytes that were no request, behind requests that are still being served."""
+        self._waits_for = "idle"
+        """What the deadline is about: idle, head, body, serving (none), writing, probe."""
+        self._probes_left = PROBES
         self._is_in_head = False
         self._is_closing = False
         self._is_reading_paused = False
         self._is_upload_paused = False
+        self._is_writing_paused = False
         self._has_upgraded = False
-        self._probes_left = 0
 
     # ── asyncio.Protocol ──
 
@@ -74,68 +84,74 @@ class ClientConnection(asyncio.Protocol, Watched):
         if self._is_closing:
             return  # the rest of a request that was refused: read and thrown away until the client closes
         if self._has_upgraded:
-            if self.exchange is not None:
-                self.exchange.early_client_bytes += data
+            self._keep_for_tunnel(data)
             return
-        settings = self.state.rules.settings
         if self._is_in_head or self._reading is None:
             self._head_bytes += len(data)
-            if self._is_in_head and self._head_bytes > settings.max_head_bytes + 65536:
-                self._refuse(431, "head_too_large", f"The request head is larger than {settings.max_head_bytes} bytes.")
+            most = self.state.rules.settings.max_head_bytes
+            if self._is_in_head and self._head_bytes > most + 65536:
+                self._refuse(ClientError(431, "head_too_large", f"The request head is larger than {most} bytes."))
                 return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._has_upgraded = True
-            if self.exchange is not None:
-                self.exchange.early_client_bytes += data[upgrade.args[0] :]
+            self._parse(data)
         except ClientError as error:
-            self._refuse(error.status, error.code, error.message)
+            self._refuse(error)
             return
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, ClientError):
-                self._refuse(cause.status, cause.code, cause.message)
+                self._refuse(cause)
             elif isinstance(cause, MalformedHead):
-                self._refuse(400, "bad_request", f"The request is ambiguous: {cause}.")
+                self._refuse(ClientError(400, "bad_request", f"The request is ambiguous: {cause}."))
             elif cause is not None and not isinstance(cause, httptools.HttpParserError):
                 raise cause from None
             else:
-                self._refuse(400, "bad_request", f"The request is not HTTP/1.1: {error}.")
+                self._refuse(ClientError(400, "bad_request", f"The request is not HTTP/1.1: {error}."))
             return
-        self._set_deadline()
         if self._is_room_used_up():
+            self.stop_reading()
+        self._set_deadline()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                if self._has_upgraded:
+                    self._keep_for_tunnel(data)
+                    return
+                # An offer to speak something else (Java's client offers h2c) is not taken: RFC 9110 §7.8. On in HTTP/1.1.
+                self._parser = httptools.HttpRequestParser(self)
+
+    def _keep_for_tunnel(self, data: bytes) -> None:
+        self.early_tunnel_bytes += data
+        if len(self.early_tunnel_bytes) > UPLOAD_WINDOW_BYTES:
             self.stop_reading()
 
     def eof_received(self) -> bool:
         """The client will send nothing more. It may still read (RFC 9112 §9.6), so a running exchange goes on."""
         self.has_half_closed = True
-        if self._reading is not None and not self._reading.is_complete:
-            return False
-        if self.exchange is None:
+        if self.transport is None or not self.transport.can_write_eof():
+            return False  # TLS has no half-close here: its end is the end
+        if self.exchange is None or (self._reading is not None and not self._reading.is_complete):
             return False
         if not self.exchange.has_begun_answer and not self.exchange.request.head.is_http10:
-            self._probe()
+            # Has it closed one half, or is it gone (a time-out, a stopped program)? The FIN looks the same. A 100 Continue means
+            # nothing to whoever still reads (RFC 9110 §15.2) and is answered by a reset from whoever does not.
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._waits_for = "probe"
+            self.deadline = self.state.clock.now + PROBE_SECONDS
         return True
 
-    def _probe(self) -> None:
-        """Has the client closed one half, or is it gone (a time-out, a stopped program)? The FIN looks the same.
-
-        A 100 Continue means nothing to whoever still reads (RFC 9110 §15.2) and is answered by a reset from whoever does
-        not; the kernel then knows the connection as closed, which the next ticks look up.
-        """
-        self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._probes_left = PROBES
-        self._deadline_kind = "probe"
-        self.deadline = self.state.clock.now + PROBE_SECONDS
-
-    def _look_for_reset(self) -> None:
-        opened = self.transport.get_extra_info("socket") if self.transport is not None else None
-        if opened is not None and opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
-            self.abort()
-        elif self._probes_left > 0 and self.exchange is not None:
-            self._probes_left -= 1
-            self.deadline = self.state.clock.now + PROBE_SECONDS
+    @property
+    def is_reset(self) -> bool:
+        """Whether a client that has half-closed is known to be gone; the kernel tells, for nobody reads that socket any more."""
+        opened = self.transport.get_extra_info("socket") if self.has_half_closed and self.transport is not None else None
+        if self.is_gone or opened is None or opened.family == socket.AF_UNIX:
+            return self.is_gone
+        return bool(opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_gone = True
@@ -143,18 +159,23 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.state.clients.discard(self)
         self.state.clock.watched.discard(self)
         if self._reading is not None:
-            self._reading.abandon()
+            self._reading.abandon(ClientError(400, "bad_request", "the client left in the middle of its request"))
         self._waiting.clear()
         if self.exchange is not None:
             self.exchange.client_lost()
 
     def pause_writing(self) -> None:
+        self._is_writing_paused = True
+        self._waits_for = "writing"
+        self._unsent_bytes = self.transport.get_write_buffer_size() if self.transport is not None else 0
         self.deadline = self.state.clock.now + self.state.rules.settings.write_timeout_seconds
         if self.exchange is not None:
             self.exchange.client_paused(True)
 
     def resume_writing(self) -> None:
-        self._set_deadline()
+        self._is_writing_paused = False
+        if not self._is_closing:
+            self._set_deadline()
         if self.exchange is not None:
             self.exchange.client_paused(False)
 
@@ -193,25 +214,17 @@ class ClientConnection(asyncio.Protocol, Watched):
         head = read_head(method, self._url, self._parser.get_http_version(), self._headers)
         rules = self.state.rules
         where = route(head.target, rules.providers, rules.provider_for_default_path)
-        kind = self._body_kind(head, where)
+        kind = _body_kind(head, where)
         request = self._reading = Request(self, head, where, kind)
         if kind == "json" and (head.content_length or 0) > settings.max_json_body_bytes:
-            raise ClientError(
-                413,
-                "body_too_large",
-                f"A JSON body may be {settings.max_json_body_bytes} bytes long (server.yaml: max_json_body_bytes).",
-            )
-        if head.expects_continue and kind == "json" and self.transport is not None and self.exchange is None:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            raise _too_large(settings.max_json_body_bytes)
+        if head.upgrade == b"websocket":
+            self._has_upgraded = True  # whatever follows is for the tunnel; if there will be none, the connection ends
+        if head.expects_continue and kind == "json" and self.exchange is None:
+            head.expects_continue = False
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if kind != "json":
             self._enqueue(request)
-
-    def _body_kind(self, head: RequestHead, where: Route) -> str:
-        if head.content_length in (None, 0) and not head.is_chunked:
-            return "json"  # nothing to wait for: complete at once
-        if where.kind != "provider":
-            return "none"
-        return body_kind(head.method, where.path.decode("latin-1"), head.content_type)
 
     def on_body(self, data: bytes) -> None:
         request = self._reading
@@ -219,11 +232,7 @@ class ClientConnection(asyncio.Protocol, Watched):
             return
         request.take(data)
         if request.body_kind == "json" and request.body_size > self.state.rules.settings.max_json_body_bytes:
-            raise ClientError(
-                413,
-                "body_too_large",
-                "The JSON body is longer than server.yaml allows (max_json_body_bytes).",
-            )
+            raise _too_large(self.state.rules.settings.max_json_body_bytes)
 
     def on_message_complete(self) -> None:
         request, self._reading = self._reading, None
@@ -247,49 +256,64 @@ class ClientConnection(asyncio.Protocol, Watched):
 
     def finish(self, keep_alive: bool) -> None:
         """The running exchange has written all of its answer."""
-        self.exchange = None
+        ended, self.exchange = self.exchange, None
+        self._is_upload_paused = False
         if self.is_gone or self.transport is None:
             return
-        unread = self._reading
-        if unread is not None and not unread.is_complete:
-            unread.is_refused = True
+        if ended is not None and not ended.request.is_complete:
+            ended.request.is_refused = True
             self._linger()
-            return
-        if not keep_alive or self._has_upgraded or (self.has_half_closed and not self._waiting) or self.state.is_stopping:
-            self._is_closing = True
-            self.transport.close()
-            return
-        if self._waiting:
+        elif not keep_alive or self._has_upgraded or self.state.is_stopping:
+            self._close_when_written()
+        elif self._waiting:
             self._start(self._waiting.popleft())
-        self.read_on()
-        self._set_deadline()
+            self.read_on()
+        elif self._refusal is not None:
+            self.transport.write(self._refusal)
+            self._linger()
+        elif self.has_half_closed:
+            self._close_when_written()
+        else:
+            self.read_on()
+            self._set_deadline()
+
+    def _close_when_written(self) -> None:
+        assert self.transport is not None
+        self._is_closing = True
+        self._waits_for = "writing"
+        self.deadline = self.state.clock.now + self.state.rules.settings.write_timeout_seconds
+        self.transport.close()
 
     def _linger(self) -> None:
         """Answered before the request was read to its end: close our half and throw the rest away for a moment."""
         self._is_closing = True
         self._waiting.clear()
         assert self.transport is not None
-        if self.transport.can_write_eof():
+        if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
             self.deadline = self.state.clock.now + LINGER_SECONDS
             self.read_on(is_forced=True)
         else:
-            self.transport.close()
+            self._close_when_written()
 
-    def _refuse(self, status: int, code: str, message: str) -> None:
+    def _refuse(self, error: ClientError) -> None:
         """The bytes on this connection can't be served; they are answered in turn and the connection is closed."""
         self.state.stats.refused_heads += 1
         unfinished, self._reading = self._reading, None
-        if self.exchange is not None or self.is_gone or self.transport is None:
-            # An answer is still being written: the bad request behind it gets none, its connection ends with that answer.
-            self._is_closing = True
-            if self.exchange is not None:
-                self.exchange.keep_alive = False
-                if unfinished is not None and unfinished is self.exchange.request:
-                    self.exchange.upload_broke(ClientError(status, code, message))
+        if self.is_gone or self.transport is None:
             return
-        self.transport.write(plain_refusal(status, code, message))
-        self._linger()
+        answer = plain_refusal(error.status, error.code, error.message)
+        if self.exchange is None:
+            self.transport.write(answer)
+            self._linger()
+            return
+        self._is_closing = True
+        if unfinished is not None and unfinished is self.exchange.request:
+            self.exchange.upload_broke(error)
+            return
+        if unfinished is not None and unfinished in self._waiting:
+            self._waiting.remove(unfinished)
+        self._refusal = answer
 
     # ── room and time ──
 
@@ -301,7 +325,13 @@ class ClientConnection(asyncio.Protocol, Watched):
     def abort(self) -> None:
         """End the connection so that the client sees a cut answer, not a complete one."""
         if self.transport is not None and not self.is_gone:
+            self._is_closing = True
             self.transport.abort()
+
+    def abort_after_writing(self) -> None:
+        """A cut answer: what was received goes out, then the connection ends without a proper end of body."""
+        if self.transport is not None and not self.is_gone:
+            self._close_when_written()
 
     def detach(self) -> asyncio.Transport:
         """Hand the transport over (a tunnel); this object forgets it."""
@@ -313,22 +343,17 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.state.clock.watched.discard(self)
         return transport
 
-    def abort_after_writing(self) -> None:
-        """A cut answer: what was received goes out, then the connection ends without a proper end of body."""
-        if self.transport is not None and not self.is_gone:
-            self._is_closing = True
-            self.transport.close()
-
     def pause_upload(self, is_paused: bool) -> None:
         """The provider takes the request body slower than the client sends it."""
         self._is_upload_paused = is_paused
         if is_paused:
             self.stop_reading()
+            self._set_deadline()
         else:
             self.read_on()
 
     def stop_reading(self) -> None:
-        if not self._is_reading_paused and self.transport is not None and not self.is_gone:
+        if not self._is_reading_paused and not self.has_half_closed and self.transport is not None and not self.is_gone:
             self._is_reading_paused = True
             self.transport.pause_reading()
 
@@ -342,6 +367,8 @@ class ClientConnection(asyncio.Protocol, Watched):
         ):
             self._is_reading_paused = False
             self.transport.resume_reading()
+            if not self._is_closing:
+                self._set_deadline()
 
     def _is_room_used_up(self) -> bool:
         if len(self._waiting) >= MAX_WAITING:
@@ -356,41 +383,67 @@ class ClientConnection(asyncio.Protocol, Watched):
 
     def _set_deadline(self) -> None:
         """How long the client may now be silent: it depends on whose turn it is."""
+        if self._is_writing_paused:
+            return
         settings, now = self.state.rules.settings, self.state.clock.now
         if self._is_in_head:
-            if self.deadline == NEVER or self._deadline_kind != "head":
+            if self._waits_for != "head":
                 self.deadline = now + settings.head_timeout_seconds
-            self._deadline_kind = "head"
+            self._waits_for = "head"
         elif self._reading is not None and not self._reading.is_complete:
-            self._deadline_kind = "body"
+            self._waits_for = "body"
             self.deadline = NEVER if self._is_reading_paused else now + settings.body_timeout_seconds
         elif self.exchange is not None:
-            self._deadline_kind = "serving"
+            self._waits_for = "serving"
             self.deadline = NEVER
         else:
-            self._deadline_kind = "idle"
+            self._waits_for = "idle"
             self.deadline = now + settings.idle_timeout_seconds
-
-    _deadline_kind = "idle"
 
     def expire(self, now: float) -> None:
         """The deadline has passed (called by the worker's tick)."""
+        if self.transport is None or self._takes_what_is_written(now):
+            return
         self.deadline = NEVER
-        kind = self._deadline_kind
-        if kind == "probe":
-            self._look_for_reset()
-        elif self._is_closing or kind == "idle" or self.transport is None:
+        waited_for = self._waits_for
+        if waited_for == "probe":
+            if self.is_reset:
+                self.abort()
+            elif self._probes_left > 0 and self.exchange is not None:
+                self._probes_left -= 1
+                self.deadline = now + PROBE_SECONDS
+        elif self._is_closing or waited_for == "idle":
             self.abort()
-        elif kind == "head":
-            self._refuse(408, "request_timeout", "The request head did not arrive in time.")
-        elif kind == "body" and self.exchange is None:
-            self._refuse(408, "request_timeout", "The request body did not arrive in time.")
+        elif waited_for == "head":
+            self._refuse(ClientError(408, "request_timeout", "The request head did not arrive in time."))
+        elif waited_for == "body" and (self.exchange is None or self.exchange.request is not self._reading):
+            self._refuse(ClientError(408, "request_timeout", "The request body did not arrive in time."))
         else:
             self.state.stats.slow_clients += 1
             self.abort()
 
+    def _takes_what_is_written(self, now: float) -> bool:
+        """Whether a slow client is still on its way through the answer: then it gets more time."""
+        unsent = 0 if self.is_gone or self.transport is None else self.transport.get_write_buffer_size()
+        has_moved = unsent > 0 and (unsent < self._unsent_bytes or not self._unsent_bytes)
+        self._unsent_bytes = unsent
+        if has_moved:
+            self.deadline = now + self.state.rules.settings.write_timeout_seconds
+        return has_moved
+
     def close_if_idle(self) -> None:
         """The worker is stopping: connections that serve nothing go at once, the others after their answer."""
-        if self.exchange is None and self._reading is None and self.transport is not None:
-            self._is_closing = True
-            self.transport.close()
+        if self.exchange is None and self._reading is None and self.transport is not None and not self._is_closing:
+            self._close_when_written()
+
+
+def _body_kind(head: RequestHead, where: Route) -> str:
+    if head.content_length in (None, 0) and not head.is_chunked:
+        return "json"  # nothing to wait for: complete at once
+    if where.kind != "provider":
+        return "none"
+    return body_kind(head.method, where.path.decode("latin-1"), head.content_type)
+
+
+def _too_large(most: int) -> ClientError:
+    return ClientError(413, "body_too_large", f"A JSON body may be {most} bytes long (server.yaml: max_json_body_bytes).")

@@ -11,26 +11,30 @@ from __future__ import annotations
 import asyncio
 import time
 
-import orjson
 import structlog
 
-from proxy.errors import ClientError, UpstreamBroken, UpstreamError
+from proxy.errors import ClientError, UpstreamBroken, UpstreamError, UpstreamTimeout
 from proxy.relay.admission import admit
-from proxy.relay.answer import Answer, UsageRefused
-from proxy.relay.downstream import Request
+from proxy.relay.answer import Answer, CutShort, UsageRefused
 from proxy.relay.identity import Denied, for_end_user, identify
-from proxy.relay.refusals import refusal
+from proxy.relay.own_answers import JSON, nowhere, readiness, refusing, whole_answer
+from proxy.relay.pool import Pool
+from proxy.relay.refusals import Headers
+from proxy.relay.request import Request
 from proxy.relay.state import RelayState
 from proxy.relay.tunnel import open_tunnel
-from proxy.relay.upstream import Pool, UpstreamConnection
+from proxy.relay.upstream import UpstreamConnection
 from proxy.relay.weighing import Weighing
-from proxy.routing.headers import request_lines, with_credentials
+from proxy.routing.headers import query_for, request_lines
 from proxy.routing.provider import Provider
-from proxy.rules import Rules
 from proxy.usage.edits import with_output_cap, with_usage_asked
 from proxy.usage.request_facts import RequestFacts, read_request
+from proxy.usage.tokens import Reading
 
 log = structlog.get_logger(__name__)
+SPOOL_FULL = Denied(
+    "store_away", "spool_full", "There is no room left for records of calls, and this proxy is set to refuse calls then."
+)
 
 
 class Exchange:
@@ -40,18 +44,16 @@ class Exchange:
         self.request = request
         self.client = request.client
         self.state = state
-        self.keep_alive = not request.head.wants_close
-        self.early_client_bytes = b""
-        """What the client sent behind a request to upgrade, before the tunnel stood."""
-        self.has_tunnel = False
+        self.keep_alive = not request.head.wants_close and not request.head.upgrade
+        self.weighing: Weighing | None = None
         self._answer: Answer | None = None
-        self._weighing: Weighing | None = None
         self._body: bytes | None = None
         self._plain_body: bytes | None = None
         """The body without our question for usage, should the provider refuse it."""
-        self._has_streamed = False
+        self._has_tunnel = False
         self._is_client_gone = False
-        self._upload_error: ClientError | None = None
+        self._stopped_by: Exception | None = None
+        """Why nothing may be asked any more: the upload broke, the worker stops."""
 
     async def run(self) -> None:
         """Serve the request, whatever it is; never raises, always leaves the connection in a known state."""
@@ -62,12 +64,18 @@ class Exchange:
                 await self.serve()
             elif kind == "control" and self.state.control_pool is not None:
                 await self._relay_to_control(self.state.control_pool)
+            elif kind == "health":
+                self._write(200, b'{"status":"ok"}', JSON)
+            elif kind == "ready":
+                self._write(*readiness(self.state))
             else:
-                self._answer_locally(kind)
+                self._say_no(nowhere(self.request.route, self.state), "proxy_error")
         except UpstreamError as error:
-            self._fail("upstream_timeout" if error.status == 504 else "upstream_unreachable", "upstream_error", str(error))
+            self._fail(_kind_of(error), "upstream_error", str(error))
         except ClientError as error:
-            self._fail("bad_request", "client_aborted", error.message)
+            self._fail("too_large" if error.status == 413 else "bad_request", "client_aborted", error.message)
+        except CutShort as cut:
+            self._fail(cut.kind, "proxy_error", str(cut))
         except asyncio.CancelledError:
             self._fail("internal", "proxy_error", "the proxy stopped before the answer was complete")
         except Exception:
@@ -76,7 +84,7 @@ class Exchange:
             self._fail("internal", "proxy_error", "an error inside the proxy; its log has the details")
         finally:
             self.state.exchanges.discard(self)
-            if not self.has_tunnel:
+            if not self._has_tunnel:
                 self.client.finish(self.keep_alive)
 
     async def serve(self) -> None:
@@ -85,25 +93,21 @@ class Exchange:
         provider = request.route.provider
         assert provider is not None
 
-        facts = await self._read_facts()
-        weighing = self._weighing = Weighing(
-            state, rules, state.new_id(), request.head, provider, request.route.path.decode("latin-1"), facts
-        )
+        readable = await self._readable_body()
+        began = time.perf_counter()
+        facts = self._read_facts(readable)
+        path = request.route.path.decode("latin-1")
+        weighing = self.weighing = Weighing(state, rules, state.new_id(), request.head, provider, path, facts, began)
 
         identity = identify(request.head, provider, rules, weighing.started_at)
         if isinstance(identity, Denied):
+            weighing.caller = identity.caller or weighing.caller
             self._refuse(identity)
             return
-        if state.spool.is_refusing:
-            self._refuse(
-                Denied(
-                    "store_away",
-                    "spool_full",
-                    "There is no room left for records of calls, and this proxy is set to refuse calls then.",
-                )
-            )
-            return
         weighing.caller = for_end_user(identity.caller, request.head, facts, rules)
+        if state.spool.is_refusing:
+            self._refuse(SPOOL_FULL)
+            return
 
         admitted = await admit(weighing, self._body, state.quota, state.estimator)
         if isinstance(admitted, Denied):
@@ -113,26 +117,26 @@ class Exchange:
         weighing.admitted_at = time.perf_counter()
         if admitted.reservation is not None:
             state.live[weighing.request_id] = weighing
-        if self._is_client_gone:
-            weighing.close("client_aborted", 0, error="the client left before its request was forwarded")
-            return
 
         is_injected = self._edit_body(facts, provider, admitted.injected_cap_tokens)
-        await self._forward(provider, rules, facts, identity.is_swapped, is_injected)
+        await self._forward(provider, facts, identity.is_swapped, is_injected)
 
     # ── what the request says ──
 
-    async def _read_facts(self) -> RequestFacts:
+    async def _readable_body(self) -> bytes | None:
+        """What there is of the body to read facts from; None for one that streams through or is compressed."""
         request = self.request
-        head, where = request.head, request.route
         body: bytes | None = None
         if request.body_kind == "json":
             body = self._body = request.body()
         elif request.body_kind == "multipart":
             self._continue_if_expected()
             body = await request.peek()
-        readable = body if not head.content_encoding or head.content_encoding == b"identity" else None
-        return read_request(head.method, where.path.decode("latin-1"), where.query.decode("latin-1"), head.content_type, readable)
+        return body if request.head.content_encoding in (b"", b"identity") else None
+
+    def _read_facts(self, body: bytes | None) -> RequestFacts:
+        head, where = self.request.head, self.request.route
+        return read_request(head.method, where.path.decode("latin-1"), where.query.decode("latin-1"), head.content_type, body)
 
     def _edit_body(self, facts: RequestFacts, provider: Provider, cap_tokens: int | None) -> bool:
         """The only edits ever made: `output_cap: inject`, and asking for usage. Whether the latter was done."""
@@ -145,7 +149,7 @@ class Exchange:
             if capped is not None:
                 body = self._body = self._plain_body = capped
         if facts.can_inject_usage and self.state.asks_for_usage(provider):
-            asking = with_usage_asked(body)
+            asking = with_usage_asked(body, not facts.has_stream_options)
             if asking is not None:
                 self._body = asking
                 return True
@@ -153,24 +157,22 @@ class Exchange:
 
     # ── forward and relay ──
 
-    async def _forward(self, provider: Provider, rules: Rules, facts: RequestFacts, is_swapped: bool, is_injected: bool) -> None:
+    async def _forward(self, provider: Provider, facts: RequestFacts, is_swapped: bool, is_injected: bool) -> None:
         """Ask the provider and pass its answer on. Tried again only where nothing can have been done with the first try."""
-        weighing, pool = self._weighing, self.state.pool(provider)
-        assert weighing is not None
-        is_upgrade = self.request.head.upgrade == b"websocket"
+        weighing, pool, request = self.weighing, self.state.pool(provider), self.request
         while True:
-            connection = pool.take_idle() or await pool.take()
-            if self._is_client_gone and self._answer is None:
-                pool.give_back(connection)
-                weighing.close("client_aborted", 0, error="the client left before its request was forwarded")
+            connection = None if self._is_over else pool.take_idle() or await pool.take()
+            if self._is_over:
+                if connection is not None:
+                    pool.give_back(connection)
+                self._end_unasked()
                 return
-            if self._upload_error is not None:
-                pool.give_back(connection)
-                raise self._upload_error
+            assert connection is not None
+            assert weighing is not None
             is_reused = connection.served > 0
-            answer = self._answer = Answer(self.state, self.request, connection, weighing, is_injected, self.keep_alive)
+            answer = self._answer = Answer(self.state, request, connection, weighing, is_injected, self.keep_alive)
             weighing.forwarded_at = time.perf_counter()
-            self._send(connection, answer, pool, provider, facts, is_swapped, is_upgrade)
+            self._send(connection, answer, pool, provider, is_swapped, facts.is_stream)
             try:
                 await answer.done
             except UsageRefused:
@@ -178,45 +180,48 @@ class Exchange:
                 self._body, is_injected = self._plain_body, False
                 continue
             except UpstreamBroken:
-                if is_reused and not connection.has_answer_byte and self._can_send_again() and not self._is_client_gone:
+                if is_reused and not connection.has_answer_byte and request.body_kind == "json":
                     self.state.stats.upstream_retries += 1
                     continue  # a kept-alive connection that closed as we wrote: RFC 9112 §9.3.1
                 raise
             break
-        self.keep_alive = answer.keep_alive
+        self.keep_alive = answer.out.keep_alive
         if answer.upgraded is not None:
-            self.has_tunnel = True
-            open_tunnel(self.state, self.client, connection, answer.upgraded, weighing, self.early_client_bytes)
+            self._open_tunnel(connection, answer, weighing)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_client_gone or self._stopped_by is not None
+
+    def _end_unasked(self) -> None:
+        """The client left, or we were stopped, while nothing was being asked (any more)."""
+        if self._stopped_by is not None:
+            raise self._stopped_by
+        if self.weighing is not None:
+            self.weighing.close("client_aborted", 0, error="the client left before its answer began")
 
     def _send(
-        self,
-        connection: UpstreamConnection,
-        answer: Answer,
-        pool: Pool,
-        provider: Provider,
-        facts: RequestFacts,
-        is_swapped: bool,
-        is_upgrade: bool,
+        self, connection: UpstreamConnection, answer: Answer, pool: Pool, provider: Provider, is_swapped: bool, is_stream: bool
     ) -> None:
         request = self.request
         head, where = request.head, request.route
-        target = provider.base_path + where.path + (b"?" + where.query if where.query else b"")
-        credentials, target = with_credentials(head, target, provider, is_swapped)
-        if provider.proxy_url and provider.scheme == "http":
-            target = b"http://" + pool.host_header + target  # absolute-form, RFC 9112 §3.2.2
-        if is_upgrade:
-            credentials += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        body: bytes | None = self._body if request.body_kind == "json" else None
+        target = provider.base_path + where.path + query_for(head, where.query, is_swapped)
+        body: bytes | None = None
         framing = b""
         if request.body_kind == "json":
+            body = self._body or b""
             if body or head.content_length is not None:
-                framing = b"Content-Length: %d\r\n" % len(body or b"")
-            body = body or b""
+                framing = b"Content-Length: %d\r\n" % len(body)
         elif head.content_length is not None:
             framing = b"Content-Length: %d\r\n" % head.content_length
         else:
             framing = b"Transfer-Encoding: chunked\r\n"
-        lines = request_lines(head, target, pool.host_header, credentials, framing, provider, facts.is_stream)
+        if head.upgrade:
+            framing += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        if provider.proxy_url and provider.scheme == "http":
+            target = b"http://" + pool.host_header + target  # absolute-form, RFC 9112 §3.2.2
+            framing += pool.proxy_lines
+        lines = request_lines(head, target, pool.host_header, framing, provider, is_swapped=is_swapped, wants_identity=is_stream)
         connection.send(answer, lines, body, head.method == "HEAD")
         if body is None:
             self._continue_if_expected()
@@ -234,18 +239,29 @@ class Exchange:
                     connection.send_body(b"0\r\n\r\n")
                 connection.end_body()
 
-        self._has_streamed = True
         self.request.stream_to(forward)
+
+    def _open_tunnel(self, connection: UpstreamConnection, answer: Answer, weighing: Weighing) -> None:
+        assert answer.upgraded is not None
+        if self._is_client_gone:
+            connection.cut()
+            weighing.close("client_aborted", 0, error="the client left before its tunnel stood")
+            return
+        self._has_tunnel = True
+        open_tunnel(self.state, self.client, connection, answer.upgraded, weighing)
 
     async def _relay_to_control(self, pool: Pool) -> None:
         """/api, /dashboard and /metrics: relayed like any call, unmetered."""
         self._body = self.request.body() if self.request.body_kind == "json" else None
         connection = pool.take_idle() or await pool.take()
+        if self._is_over:
+            pool.give_back(connection)
+            self._end_unasked()
+            return
         answer = self._answer = Answer(self.state, self.request, connection, None, False, self.keep_alive)
-        facts = read_request(self.request.head.method, "/", "", "", None)
-        self._send(connection, answer, pool, pool.provider, facts, False, False)
+        self._send(connection, answer, pool, pool.provider, False, False)
         await answer.done
-        self.keep_alive = answer.keep_alive
+        self.keep_alive = answer.out.keep_alive
 
     def _continue_if_expected(self) -> None:
         head = self.request.head
@@ -253,101 +269,48 @@ class Exchange:
             head.expects_continue = False
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _can_send_again(self) -> bool:
-        return self.request.body_kind == "json" and not self._has_streamed
-
     # ── saying no ──
 
     def _refuse(self, denied: Denied) -> None:
-        weighing = self._weighing
-        assert weighing is not None
-        self._say_no(
-            denied.kind, denied.code, denied.message, denied, "proxy_error" if denied.kind == "provider_unconfigured" else "denied"
-        )
+        self._say_no(denied, "proxy_error" if denied.kind == "provider_unconfigured" else "denied")
 
     def _fail(self, kind: str, outcome: str, message: str) -> None:
         """Something broke. What the client already has decides how it is told: an error body, or a cut connection."""
-        answer = self._answer
-        if answer is not None and not answer.done.done():
-            answer.cut(message)
+        answer, reading = self._answer, None
+        if answer is not None:
+            if not answer.done.done():
+                answer.cut(message)
+                answer.done.exception()  # retrieved: nobody awaits it any more
+            reading = answer.reading_so_far(is_unanswered_counted=outcome == "proxy_error")
+        if answer is not None and answer.out.has_begun:
             self.keep_alive = False
-            return
-        if answer is not None and answer.has_begun:
-            self.keep_alive = False
-            if self._weighing is not None:
-                self._weighing.close(outcome, 0, error=message)
+            if self.weighing is not None:
+                self.weighing.close(outcome, 0, reading, message)
             self.client.abort()
             return
-        self._say_no(kind, kind, message, None, outcome)
+        self._say_no(Denied(kind, kind, message), outcome, reading)
 
-    def _say_no(self, kind: str, code: str, message: str, denied: Denied | None, outcome: str) -> None:
-        request, weighing = self.request, self._weighing
-        provider = request.route.provider
-        answer = refusal(
-            provider.api if provider else "openai",
-            weighing.facts.api if weighing else "",
-            kind,
-            message,
-            code,
-            retry_after_seconds=denied.retry_after_seconds if denied else None,
-            limit=denied.limit if denied else None,
-            window=denied.window if denied else None,
-            request_id=weighing.request_id if weighing else "",
-        )
-        status = answer.status
-        extra = ((b"Content-Type", answer.content_type), *answer.headers)
-        if self._is_client_gone:
-            outcome, status = "client_aborted", 0
+    def _say_no(self, denied: Denied, outcome: str, reading: Reading | None = None) -> None:
+        weighing = self.weighing
+        api, request_id = (weighing.facts.api, weighing.request_id) if weighing is not None else ("", "")
+        status, body, headers = refusing(denied, self.request.route.provider, api, request_id)
         if weighing is not None:
-            weighing.close(outcome, status, error=message, denied=denied)
-            extra += ((b"x-weighbridge-request-id", weighing.request_id.encode()),)
-        self._write_whole(answer.status, answer.body, extra)
-
-    def _answer_locally(self, kind: str) -> None:
-        if kind == "health":
-            self._write_whole(200, b'{"status":"ok"}', _JSON)
-        elif kind == "ready":
-            is_ready = self.state.is_ready and not self.state.is_stopping
-            body = orjson.dumps(
-                {
-                    "status": "ready" if is_ready else "not ready",
-                    "rules_version": self.state.rules.version,
-                    "stopping": self.state.is_stopping,
-                }
-            )
-            self._write_whole(200 if is_ready else 503, body, _JSON)
-        elif kind == "control":
-            self._say_no(
-                "not_found",
-                "not_found",
-                "The control API, the dashboard and the metrics are on another port here (--control-port).",
-                None,
-                "proxy_error",
-            )
-        else:
-            rules = self.state.rules
-            name = self.request.route.path.split(b"/")[1].decode("latin-1")
-            names = ", ".join(sorted(rules.providers))
-            if name in rules.disabled:
-                message = f"The provider '{name}' is switched off here: {rules.disabled[name]}."
+            if self._is_client_gone:
+                weighing.close("client_aborted", 0, reading, denied.message, denied)
             else:
-                message = f"No such path. Calls go to /<provider>/… ({names}) or /v1/…; the control API is /api/v1/…, the dashboard /dashboard."
-            self._say_no("not_found", "not_found", message, None, "proxy_error")
+                weighing.close(outcome, status, reading, denied.message, denied)
+        self._write(status, body, headers)
 
-    def _write_whole(self, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+    def _write(self, status: int, body: bytes, headers: Headers) -> None:
         if not self.request.is_complete:
             self.keep_alive = False
-        parts = [b"HTTP/1.1 %d %b\r\nContent-Length: %d\r\n" % (status, _REASONS.get(status, b"Error"), len(body))]
-        for name, value in headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(b"\r\n" if self.keep_alive else b"Connection: close\r\n\r\n")
-        if self.request.head.method != "HEAD":
-            parts.append(body)
-        self.client.write(b"".join(parts))
+        has_body = self.request.head.method != "HEAD"
+        self.client.write(whole_answer(status, body, headers, has_body=has_body, keep_alive=self.keep_alive))
 
-    # ── from the client's connection ──
+    # ── from the client's connection and from the worker ──
 
     def client_lost(self) -> None:
+        """The client's connection has ended."""
         self._is_client_gone = True
         if self._answer is not None:
             self._answer.client_lost(self.request.is_complete)
@@ -355,44 +318,34 @@ class Exchange:
     def upload_broke(self, error: ClientError) -> None:
         """The rest of a body that streams through can't be understood: what was sent of it is worth nothing."""
         self.keep_alive = False
-        self._upload_error = error
+        self._stopped_by = error
+        self.request.abandon(error)
         if self._answer is not None:
             self._answer.give_up(error)
 
     def client_paused(self, is_paused: bool) -> None:
+        """The client's connection takes no more for now, or takes again."""
         if self._answer is not None:
             self._answer.client_paused(is_paused)
 
-    def cut(self, reason: str) -> None:
-        """End this exchange now (the worker stops, an emergency stop)."""
+    def cut(self, reason: str, kind: str = "internal") -> None:
+        """End this exchange now (the worker stops, an emergency stop). `kind`: of the refusal, where nothing was answered yet."""
+        self._stopped_by = CutShort(reason, kind)
         if self._answer is not None:
-            self._answer.cut(reason)
+            self._answer.cut(reason, kind)
 
     @property
     def has_begun_answer(self) -> bool:
-        return self._answer is not None and self._answer.has_begun
+        """Bytes of an answer have gone to the client."""
+        return self._answer is not None and self._answer.out.has_begun
 
     @property
-    def weighing(self) -> Weighing | None:
-        return self._weighing
+    def is_endless(self) -> bool:
+        """It only watches (the dashboard's live feed): nothing is lost by ending it."""
+        return self.request.route.kind == "control" and self.has_begun_answer
 
 
-_JSON = ((b"Content-Type", b"application/json"),)
-_REASONS = {
-    200: b"OK",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    402: b"Payment Required",
-    403: b"Forbidden",
-    404: b"Not Found",
-    405: b"Method Not Allowed",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    429: b"Too Many Requests",
-    431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error",
-    502: b"Bad Gateway",
-    503: b"Service Unavailable",
-    504: b"Gateway Timeout",
-    529: b"Overloaded",
-}
+def _kind_of(error: UpstreamError) -> str:
+    if isinstance(error, UpstreamTimeout):
+        return "upstream_timeout"
+    return "upstream_broken" if isinstance(error, UpstreamBroken) else "upstream_unreachable"

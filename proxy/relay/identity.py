@@ -26,6 +26,12 @@ class Denied:
     limit: str | None = None
     window: str | None = None
     retry_after_seconds: float | None = None
+    caller: Caller | None = None
+    """Who was refused, where that is known."""
+
+
+NOBODY = Caller("anonymous", kind="anonymous")
+"""Whoever is refused before it is known who it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,14 @@ def identify(head: RequestHead, provider: Provider, rules: Rules, now: float) ->
         caller = rules.caller_of(credential.key)
         if caller is not None:
             if caller.expires_at is not None and caller.expires_at <= now:
-                return Denied("unauthorized", "key_expired", "This virtual key has expired. Ask your administrator for a new one.")
+                message = "This virtual key has expired. Ask your administrator for a new one."
+                return Denied("unauthorized", "key_expired", message, caller=caller)
             if provider.api_key is None and provider.credential != "none" and auth != "none":
-                message = f"The provider '{provider.name}' has no API key here (providers.yaml: api_key), so no virtual key works with it."
-                return Denied("unauthorized", "provider_key_missing", message)
+                message = (
+                    f"The provider '{provider.name}' has no API key here (providers.yaml: api_key), "
+                    "so no virtual key works with it."
+                )
+                return Denied("provider_unconfigured", "provider_key_missing", message, caller=caller)
             return Identity(caller, True)
         if credential.key.startswith(VIRTUAL_KEY_PREFIX):
             return Denied(
@@ -68,15 +78,15 @@ def identify(head: RequestHead, provider: Provider, rules: Rules, now: float) ->
                 "missing_api_key",
                 "No API key was sent. Send a virtual key (wb-…) where the provider's key would be.",
             )
-        return Denied(
-            "unauthorized", "invalid_api_key", "Only virtual keys (wb-…) are accepted here. Ask your administrator for one."
-        )
+        message = "Only virtual keys (wb-…) are accepted here. Ask your administrator for one."
+        return Denied("unauthorized", "invalid_api_key", message, caller=rules.caller_for_own_key(own))
     return Identity(rules.anonymous_caller() if own is None else rules.caller_for_own_key(own), False)
 
 
 def for_end_user(caller: Caller, head: RequestHead, facts: RequestFacts, rules: Rules) -> Caller:
-    """The caller as the end user it speaks for, where its key may do that and the request names one."""
-    if not caller.may_speak_for_others:
+    """The caller as the end user it speaks for, where its key may do that (or no keys are asked for) and the request names one."""
+    is_open = caller.kind == "anonymous" and rules.auth == "none"
+    if not caller.may_speak_for_others and not is_open:
         return caller
     for place in rules.identify_by:
         if place.startswith("header:"):
@@ -84,7 +94,7 @@ def for_end_user(caller: Caller, head: RequestHead, facts: RequestFacts, rules: 
         else:
             user = next((value for name, value in facts.end_users if name == place), None)
         if user:
-            return rules.caller_for_user(caller, user[:256])
+            return rules.anonymous_caller(user[:256]) if is_open else rules.caller_for_user(caller, user[:256])
     return caller
 
 

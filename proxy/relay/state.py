@@ -17,14 +17,15 @@ from proxy.errors import SpoolError
 from proxy.limits.estimate import Estimator
 from proxy.quota.store import QuotaStore
 from proxy.relay.clock import Clock
-from proxy.relay.upstream import Pool
+from proxy.relay.pool import Pool
 from proxy.routing.provider import Provider
 from proxy.rules import Rules
 from proxy.spool.writer import SpoolWriter
 
 if TYPE_CHECKING:
-    from proxy.relay.downstream import ClientConnection, Request
+    from proxy.relay.downstream import ClientConnection
     from proxy.relay.exchange import Exchange
+    from proxy.relay.request import Request
     from proxy.relay.tunnel import OpenTunnel
     from proxy.relay.weighing import Weighing
 
@@ -64,29 +65,45 @@ class RelayState:
         self.exchanges: set[Exchange] = set()
         self.tunnels: set[OpenTunnel] = set()
         self.live: dict[str, Weighing] = {}
-        """Calls that hold something, oldest first: their leases are renewed."""
+        """Calls that hold something: their leases are renewed."""
         self.is_stopping = False
         self.is_ready = True
         self.begin: Callable[[Request], Exchange]
         self.control_pool = Pool(control_provider(), clock, control_socket) if control_socket else None
-        self._pools: dict[tuple[object, ...], Pool] = {}
+        self._pools: dict[str, Pool] = {}
+        self._old_pools: list[Pool] = []
+        """Of providers whose address or TLS setting has changed, until their last answer is through."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_usage_until: dict[str, float] = {}
         self.random = random.Random()  # noqa: S311 ids must be unique, not secret
 
     def pool(self, provider: Provider) -> Pool:
         """Connections to a provider; a changed address or TLS setting gets a pool of its own."""
-        key = (provider.scheme, provider.host, provider.port, provider.verify_tls, provider.ca_file, provider.proxy_url)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = Pool(provider, self.clock)
-        elif pool.provider is not provider:
+        pool = self._pools.get(provider.name)
+        if pool is not None and pool.provider is provider:
+            return pool
+        if pool is not None and _address(pool.provider) == _address(provider):
             pool.provider = provider
+            return pool
+        if pool is not None:
+            pool.close()
+            self._old_pools.append(pool)
+        pool = self._pools[provider.name] = Pool(provider, self.clock)
         return pool
 
     @property
     def pools(self) -> list[Pool]:
-        return list(self._pools.values())
+        return [*self._pools.values(), *self._old_pools]
+
+    def sweep_pools(self) -> None:
+        """Close connections that have been idle for too long, and forget pools that nobody can use any more."""
+        for pool in self.pools:
+            pool.sweep(self.clock.now)
+        if self.control_pool is not None:
+            self.control_pool.sweep(self.clock.now)
+        for pool in self._old_pools:
+            pool.close()
+        self._old_pools = [pool for pool in self._old_pools if pool.open_count]
 
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then random."""
@@ -126,15 +143,19 @@ class RelayState:
         return self._tasks
 
     def renew_leases(self) -> None:
-        """Move the deadlines of long answers' holds; called every few seconds."""
+        """Move the deadlines of long answers' holds, each once in a third of a lease; called every second."""
         now = time.time()
         lease = self.rules.settings.lease_seconds
+        due = now + lease * 2 / 3
         for weighing in list(self.live.values()):
-            admitted = weighing.admitted
-            if now - weighing.started_at < lease / 3:
-                break  # oldest first: the others are younger still
-            if admitted is not None and admitted.reservation is not None:
-                self.quota.renew(admitted.reservation, now, lease)
+            reservation = weighing.admitted.reservation if weighing.admitted is not None else None
+            if reservation is not None and reservation.deadline_at <= due:
+                self.quota.renew(reservation, now, lease)
+
+
+def _address(provider: Provider) -> tuple[object, ...]:
+    """What a connection depends on."""
+    return (provider.scheme, provider.host, provider.port, provider.verify_tls, provider.ca_file, provider.proxy_url)
 
 
 def control_provider() -> Provider:

@@ -59,20 +59,15 @@ def open_tunnel(
     connection: UpstreamConnection,
     head: ResponseHead,
     weighing: Weighing,
-    early: bytes,
 ) -> None:
-    """Join a client's and a provider's connection; from here on neither is this program's to parse.
-
-    Args:
-        early: what the client sent behind its request.
-    """
+    """Join a client's and a provider's connection; from here on neither is this program's to parse."""
     lines = b"x-weighbridge-request-id: " + weighing.request_id.encode() + b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     client.write(response_lines(101, head.reason or b"Switching Protocols", head.forwarded, lines, b""))
     opened = OpenTunnel(state, weighing)
     extensions = next((value.decode("latin-1") for name, value in head.headers if name.lower() == b"sec-websocket-extensions"), "")
     meter = WebSocketMeter(weighing.facts, extensions)
     weighing.streamed = True
-    late = connection.early_tunnel_bytes
+    early, late = client.early_tunnel_bytes, connection.early_tunnel_bytes
     opened.tunnel = Tunnel(
         client.detach(), connection.detach(), meter, state.clock, idle_timeout_seconds=IDLE_SECONDS, on_closed=opened.closed
     )

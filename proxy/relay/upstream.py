@@ -1,7 +1,7 @@
-"""The provider's side of the wire: pooled keep-alive connections, one request at a time on each.
+"""The provider's side of the wire: one keep-alive connection, one request at a time on it.
 
 Rules of this file: bytes in, callbacks out; no metering, no limits, no records. A connection has one `Answer` while it
-serves and none while it waits. Timeouts are deadlines that the worker's tick compares (one loop over all connections
+serves and none while it waits (pool.py). Timeouts are deadlines that the worker's tick compares (one loop over all connections
 every 0.1 s instead of a timer per request). A retry is the business of exchange.py; this file only says whether a
 connection had served before and whether a byte of an answer had come.
 """
@@ -9,18 +9,16 @@ connection had served before and whether a byte of an answer had come.
 from __future__ import annotations
 
 import asyncio
-import ssl
-from base64 import b64encode
-from collections import deque
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
-from proxy.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnreachable
-from proxy.relay.clock import NEVER, Clock, Watched
+from proxy.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
+from proxy.relay.clock import NEVER, Watched
 from proxy.routing.headers import Header, MalformedHead, ResponseHead, read_response_head
-from proxy.routing.provider import Provider
+
+if TYPE_CHECKING:
+    from proxy.relay.pool import Pool
 
 MAX_RESPONSE_HEAD_BYTES = 256 * 1024
 """Anthropic's largest recorded head is 3 KB; 256 KB is what Envoy allows at most."""
@@ -56,9 +54,12 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self.idle_since = 0.0
         self.deadline = NEVER
         self.is_closed = False
+        self.is_counted = False
+        """The pool counts it as open (from when it is, until it is forgotten)."""
         self.has_answer_byte = False
         self._parser: httptools.HttpResponseParser | None = None
         self._is_head_request = False
+        self._is_reading_paused = False
         self.early_tunnel_bytes = b""
         """What came behind a 101 in the same read."""
         self._reset()
@@ -72,8 +73,8 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self._head_bytes = 0
         self._is_head_given = False
         self._is_complete = False
+        self._has_garbage = False
         self._until_close = False
-        self._is_reading_paused = False
         self._is_waiting_for_upload = False
 
     # ── what exchange.py calls ──
@@ -88,6 +89,9 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self._is_waiting_for_upload = body is None
         self._parser = httptools.HttpResponseParser(self)
         self.served += 1
+        if self.is_closed:  # between being taken from the pool and now; nobody else would tell the sink
+            asyncio.get_running_loop().call_soon(self._end_of_stream, None)
+            return
         self.deadline = self.pool.clock.now + self.pool.provider.first_byte_timeout_seconds
         self.transport.write(head + body if body else head)
 
@@ -141,18 +145,17 @@ class UpstreamConnection(asyncio.Protocol, Watched):
             return
         self.has_answer_byte = True
         self.deadline = self.pool.clock.now + self.pool.provider.between_bytes_timeout_seconds
-        if self._head is None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_RESPONSE_HEAD_BYTES:
-                self._fail(UpstreamBroken("the provider's response head is larger than 256 KiB"))
-                return
         try:
             rest, error = self._parse(data)
+            if self._head is None and error is None:
+                self._head_bytes += len(data)
+                if self._head_bytes > MAX_RESPONSE_HEAD_BYTES:
+                    error = UpstreamBroken("the provider's response head is larger than 256 KiB")
             self._hand_over(sink)
             if error is not None and not self._is_complete:
                 self._fail(error)
             elif self._is_complete and self.sink is sink:
-                self._finish(sink, rest, is_clean=error is None)
+                self._finish(sink, rest, is_clean=error is None and not self._has_garbage)
             sink.answer_flush()
         except Exception as fault:  # noqa: BLE001 told to the exchange, which logs it
             # A fault of ours while an answer passed: the exchange must hear of it, or its client waits for ever.
@@ -188,11 +191,12 @@ class UpstreamConnection(asyncio.Protocol, Watched):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_of_stream(exc)
         self.is_closed = True
+        self.deadline = NEVER
         self.pool.clock.watched.discard(self)
         self.pool.forget(self)
 
     def pause_writing(self) -> None:
-        if self.sink is not None:
+        if self.sink is not None and self._is_waiting_for_upload:
             self.sink.upload_paused(True)
 
     def resume_writing(self) -> None:
@@ -213,6 +217,9 @@ class UpstreamConnection(asyncio.Protocol, Watched):
     # ── httptools callbacks ──
 
     def on_message_begin(self) -> None:
+        if self._is_complete:
+            self._has_garbage = True  # a second answer in the same read: it is nobody's, and this connection is done
+            return
         self._headers = []
         self._reason = b""
 
@@ -220,10 +227,14 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_garbage:
+            return
         (self._headers if self._head is None else self._trailers).append((name, value))
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
+        if self._has_garbage:
+            return
         status = self._parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
@@ -237,9 +248,14 @@ class UpstreamConnection(asyncio.Protocol, Watched):
             self._is_complete = True
 
     def on_body(self, data: bytes) -> None:
+        if self._is_complete:
+            self._has_garbage = True  # a body behind the answer to a HEAD
+            return
         self._body.append(data)
 
     def on_message_complete(self) -> None:
+        if self._has_garbage:
+            return
         if self._head is None:  # 1xx: the real answer is still to come
             if self.sink is not None and self._parser is not None:
                 self.sink.answer_informational(self._parser.get_status_code(), self._headers)
@@ -290,208 +306,3 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         else:
             text = f"the provider was silent for {provider.between_bytes_timeout_seconds:g} s in the middle of its answer"
         self._fail(UpstreamTimeout(text))
-
-
-class Pool:
-    """Connections to one provider. Newest first: the others grow idle and go."""
-
-    def __init__(self, provider: Provider, clock: Clock, unix_path: str | None = None) -> None:
-        self.provider = provider
-        self.clock = clock
-        self.host_header = _host_header(provider)
-        self.open_count = 0
-        self._unix_path = unix_path
-        self._idle: list[UpstreamConnection] = []
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._tls: ssl.SSLContext | None = _tls_context(provider) if provider.scheme == "https" else None
-
-    @property
-    def idle_count(self) -> int:
-        return len(self._idle)
-
-    @property
-    def waiting_count(self) -> int:
-        return len(self._waiters)
-
-    def take_idle(self) -> UpstreamConnection | None:
-        """A connection that waits, if one does."""
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed and connection.transport is not None and not connection.transport.is_closing():
-                return connection
-        return None
-
-    async def take(self) -> UpstreamConnection:
-        """A waiting connection, or a new one.
-
-        Raises:
-            UpstreamUnreachable, UpstreamTimeout: no connection within the provider's connect time-out.
-        """
-        provider = self.provider
-        try:
-            async with asyncio.timeout(provider.connect_timeout_seconds):
-                while True:
-                    connection = self.take_idle()
-                    if connection is not None:
-                        return connection
-                    if self.open_count < provider.max_connections:
-                        return await self._open()
-                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    self._waiters.append(waiter)
-                    try:
-                        await waiter
-                    finally:
-                        if waiter in self._waiters:
-                            self._waiters.remove(waiter)
-        except TimeoutError:
-            raise UpstreamTimeout(f"no connection to {provider.name} within {provider.connect_timeout_seconds:g} s") from None
-
-    async def _open(self) -> UpstreamConnection:
-        self.open_count += 1
-        is_open = False
-        try:
-            connection = await self._connect()
-            is_open = True
-            return connection
-        except (OSError, ssl.SSLError, ssl.CertificateError) as error:
-            raise UpstreamUnreachable(f"can't connect to {self.provider.name} ({self.provider.host}): {_why(error)}") from error
-        finally:
-            if not is_open:
-                self.open_count -= 1
-                self._wake()
-
-    async def _connect(self) -> UpstreamConnection:
-        loop = asyncio.get_running_loop()
-        provider = self.provider
-        if self._unix_path is not None:
-            return (await loop.create_unix_connection(lambda: UpstreamConnection(self), self._unix_path))[1]
-        if provider.proxy_url:
-            return await self._connect_through_proxy(provider.proxy_url)
-        name = provider.host if self._tls else None
-        return (
-            await loop.create_connection(
-                lambda: UpstreamConnection(self), provider.host, provider.port, ssl=self._tls, server_hostname=name
-            )
-        )[1]
-
-    async def _connect_through_proxy(self, proxy_url: str) -> UpstreamConnection:
-        """A CONNECT tunnel (RFC 9110 §9.3.6), then TLS inside it where the provider speaks TLS."""
-        loop = asyncio.get_running_loop()
-        proxy = urlsplit(proxy_url)
-        target = f"{self.provider.host}:{self.provider.port}"
-        lines = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n"
-        if proxy.username:
-            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-            lines += f"Proxy-Authorization: Basic {b64encode(pair).decode()}\r\n"
-        outer_tls = ssl.create_default_context() if proxy.scheme == "https" else None
-        transport, opening = await loop.create_connection(
-            lambda: _ProxyOpening(f"{lines}\r\n".encode(), loop),
-            proxy.hostname or "",
-            proxy.port or (443 if outer_tls else 8080),
-            ssl=outer_tls,
-        )
-        try:
-            await opening.opened
-            connection = UpstreamConnection(self)
-            if self._tls is None:
-                transport.set_protocol(connection)
-                connection.connection_made(transport)
-                return connection
-            inner = await loop.start_tls(transport, connection, self._tls, server_hostname=self.provider.host)
-            if inner is None:
-                raise OSError("the proxy's tunnel closed during the TLS handshake")
-            if connection.transport is None:
-                connection.connection_made(inner)
-            return connection
-        except BaseException:
-            transport.abort()
-            raise
-
-    def give_back(self, connection: UpstreamConnection) -> None:
-        """A connection has served and may serve again."""
-        clock = self.clock
-        if clock.now - connection.opened_at > self.provider.lifetime_seconds:
-            connection.cut()
-            return
-        connection.idle_since = clock.now
-        self._idle.append(connection)
-        self._wake()
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """A connection is gone. Counted once however often it is said."""
-        if not connection.is_counted:
-            return
-        connection.is_counted = False
-        self.open_count -= 1
-        self.clock.watched.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-
-    def sweep(self, now: float) -> None:
-        """Close what has been idle for too long or is too old."""
-        provider = self.provider
-        for connection in [
-            c for c in self._idle if now - c.idle_since > provider.idle_seconds or now - c.opened_at > provider.lifetime_seconds
-        ]:
-            connection.cut()
-
-    def close(self) -> None:
-        """Close what waits; what serves ends by itself."""
-        for connection in list(self._idle):
-            connection.cut()
-
-
-class _ProxyOpening(asyncio.Protocol):
-    """Speaks to an HTTP proxy until the tunnel stands."""
-
-    def __init__(self, request: bytes, loop: asyncio.AbstractEventLoop) -> None:
-        self.opened: asyncio.Future[None] = loop.create_future()
-        self._request = request
-        self._answer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.write(self._request)  # type: ignore[attr-defined]
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if b"\r\n\r\n" in self._answer and not self.opened.done():
-            status = self._answer.split(b"\r\n", 1)[0]
-            if status.split(b" ")[1:2] == [b"200"]:
-                self.opened.set_result(None)
-            else:
-                self.opened.set_exception(OSError(f"the proxy refused the tunnel: {status.decode('latin-1')[:100]}"))
-        elif len(self._answer) > 16384 and not self.opened.done():
-            self.opened.set_exception(OSError("the proxy's answer to CONNECT has no end"))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.opened.done():
-            self.opened.set_exception(OSError("the proxy closed the connection"))
-
-
-def _host_header(provider: Provider) -> bytes:
-    host = f"[{provider.host}]" if ":" in provider.host else provider.host
-    default = {"http": 80, "https": 443}[provider.scheme]
-    return (host if provider.port == default else f"{host}:{provider.port}").encode()
-
-
-def _tls_context(provider: Provider) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=provider.ca_file)
-    if not provider.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _why(error: BaseException) -> str:
-    """A connection error without the numbers and addresses that mean nothing to the reader."""
-    text = str(error) or type(error).__name__
-    return text[:300]

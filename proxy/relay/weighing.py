@@ -20,7 +20,7 @@ from proxy.pricing.cost import Cost
 from proxy.pricing.money import to_nano_usd, usd_text
 from proxy.records import UsageRecord
 from proxy.relay.admission import Admitted
-from proxy.relay.identity import Denied
+from proxy.relay.identity import NOBODY, Denied
 from proxy.relay.state import RelayState
 from proxy.routing.headers import RequestHead
 from proxy.routing.provider import Provider
@@ -69,7 +69,12 @@ class Weighing:
         provider: Provider,
         path: str,
         facts: RequestFacts,
+        began: float,
     ) -> None:
+        """
+        Args:
+            began: `perf_counter` when the request was there to be read: what comes after is this program's time.
+        """
         self.state = state
         self.rules = rules
         self.request_id = request_id
@@ -77,10 +82,10 @@ class Weighing:
         self.provider = provider
         self.path = path
         self.facts = facts
-        self.caller = rules.anonymous_caller()
+        self.caller = NOBODY
         self.admitted: Admitted | None = None
         self.started_at = time.time()
-        self.began = time.perf_counter()
+        self.began = began
         self.admitted_at: float | None = None
         self.forwarded_at: float | None = None
         self.first_byte_at: float | None = None
@@ -97,24 +102,31 @@ class Weighing:
         if self.is_closed:
             return None
         self.is_closed = True
+        self.state.live.pop(self.request_id, None)
         if reading is None:
             reading = Reading(self.facts.api)
         cost = NO_COST
+        # Three steps, each on its own: a fault of ours in one must not take the others with it, nor the client's answer.
         try:
-            if reading.usage is not None:
+            if reading.usage is not None or reading.is_usage_missing:
                 cost = self._price(reading)
-            self._settle(reading, cost)
         except Exception as fault:
-            # A fault of ours in pricing or settling must not lose the record: it is kept without a price, to be priced again.
-            log.exception("weighing_failed", request_id=self.request_id)
-            cost = Cost(None, None, None, f"not priced: {type(fault).__name__}")
-        record = self.record = self._record(outcome, status, reading, cost, error, denied)
+            log.exception("pricing_failed", request_id=self.request_id)
+            cost = Cost(None, None, None, f"not priced: {type(fault).__name__}")  # to be priced again
         try:
+            self._settle(reading, cost)
+        except Exception:
+            log.exception("settling_failed", request_id=self.request_id, consequence="its holds end with their lease")
+        try:
+            record = self.record = self._record(outcome, status, reading, cost, error, denied)
             self.state.spool.append(record)
+            return record
         except SpoolError as failure:
             self.state.spool_failed(failure)
-        self.state.live.pop(self.request_id, None)
-        return record
+        except Exception as fault:
+            log.exception("recording_failed", request_id=self.request_id)
+            self.state.spool_failed(SpoolError(f"{type(fault).__name__}: {fault}"))
+        return self.record
 
     def _price(self, reading: Reading) -> Cost:
         book, provider = self.rules.pricebook, self.provider
@@ -139,8 +151,8 @@ class Weighing:
         if self.forwarded_at is None:
             self.state.quota.release(reservation)
             return
-        if reading.is_usage_missing:
-            exact = Exactness.LOWER_BOUND
+        if reading.is_usage_missing and exact is Exactness.NONE:
+            exact = Exactness.LOWER_BOUND  # it used something, nobody knows what: charged as held
         nano = None if cost.cost_usd is None else to_nano_usd(cost.cost_usd)
         counts = usage if usage is not None else _NO_USAGE
         self.state.quota.settle(

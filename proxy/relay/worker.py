@@ -17,8 +17,9 @@ import structlog
 
 from proxy.config.watch import SnapshotReader
 from proxy.relay.clock import TICK_SECONDS
-from proxy.relay.downstream import ClientConnection, Request
+from proxy.relay.downstream import ClientConnection
 from proxy.relay.exchange import Exchange
+from proxy.relay.request import Request
 from proxy.relay.state import RelayState
 from proxy.rules import Rules
 
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 RULES_EVERY = 2
 """Ticks between two looks at the rules snapshot (one stat call): changes are in force within 0.3 s of being written."""
 HOUSEKEEPING_EVERY = 10
+STOP_PATIENCE_SECONDS = 1.0
+"""How long exchanges and tunnels that were cut may take to settle, each time: they have nothing left to wait for."""
 
 
 class Worker:
@@ -39,6 +42,7 @@ class Worker:
         self._server: asyncio.Server | None = None
         self._tls = _ServerTls(state.rules.settings.tls_certificate, state.rules.settings.tls_key)
         self._ticking: asyncio.Task[None] | None = None
+        self._renewed_for: float | None = None
         state.begin = self._begin
 
     def _begin(self, request: Request) -> Exchange:
@@ -61,16 +65,24 @@ class Worker:
         while True:
             before = time.monotonic()
             await asyncio.sleep(TICK_SECONDS)
-            state.clock.tick()
-            state.stats.loop_lag_seconds = max(0.0, state.clock.now - before - TICK_SECONDS)
             count += 1
             try:
-                if count % RULES_EVERY == 0 and self._snapshots.changed():
+                state.clock.tick()
+                state.stats.loop_lag_seconds = max(0.0, state.clock.now - before - TICK_SECONDS)
+                if count % RULES_EVERY == 0 and (self._snapshots.changed() or self._are_rules_stale()):
                     await self._reload()
                 if count % HOUSEKEEPING_EVERY == 0:
                     self._keep_house()
             except Exception:
                 log.exception("tick_failed")  # the tick must go on: without it no deadline is kept
+
+    def _are_rules_stale(self) -> bool:
+        """Whether an override set until now has ended. Rules that are stale when they are built are not built again at once."""
+        stale_at = self.state.rules.stale_at
+        if stale_at is None or stale_at == self._renewed_for or time.time() < stale_at:
+            return False
+        self._renewed_for = stale_at
+        return True
 
     async def _reload(self) -> None:
         """Take the new rules. They are built in a thread, so that calls go on meanwhile; running calls keep the old ones."""
@@ -83,7 +95,7 @@ class Worker:
             if rules.stops and weighing is not None:
                 stop = rules.stop_for(weighing.provider.name, weighing.facts.model, weighing.caller)
                 if stop is not None and stop.get("cut_streams") == "true":
-                    exchange.cut("cut by an emergency stop")
+                    exchange.cut("cut by an emergency stop", "stopped")
 
     def _keep_house(self) -> None:
         state = self.state
@@ -91,8 +103,7 @@ class Worker:
         state.spool.maintain(now)
         state.quota.sweep(now)
         state.renew_leases()
-        for pool in state.pools:
-            pool.sweep(state.clock.now)
+        state.sweep_pools()
         self._tls.renew()
 
     async def stop(self) -> None:
@@ -105,25 +116,29 @@ class Worker:
         while time.monotonic() < deadline:
             for client in list(state.clients):
                 client.close_if_idle()
-            if not state.exchanges and not state.tunnels:
-                break
+            for exchange in list(state.exchanges):
+                if exchange.is_endless:
+                    exchange.cut("the proxy is stopping")
+            if not state.exchanges and not state.tunnels and not state.clients:
+                break  # the clients, too: what is written is not yet sent
             await asyncio.sleep(0.02)
         for exchange in list(state.exchanges):
             exchange.cut("the proxy stopped before the answer was complete")
         for tunnel in list(state.tunnels):
             tunnel.close()
-        for task in list(state.tasks):
-            if state.exchanges:
-                task.cancel()
         if state.tasks:
-            await asyncio.wait(state.tasks, timeout=2.0)
+            await asyncio.wait(state.tasks, timeout=STOP_PATIENCE_SECONDS)
+        for task in list(state.tasks):
+            task.cancel()
+        if state.tasks:
+            await asyncio.wait(state.tasks, timeout=STOP_PATIENCE_SECONDS)
         if self._ticking is not None:
             self._ticking.cancel()
         for client in list(state.clients):
             client.abort()
         await state.quota.close()
         state.spool.close()
-        for pool in state.pools:
+        for pool in [*state.pools, *([state.control_pool] if state.control_pool is not None else [])]:
             pool.close()
 
 
@@ -133,27 +148,35 @@ class _ServerTls:
     def __init__(self, certificate: str | None, key: str | None) -> None:
         self.context: ssl.SSLContext | None = None
         self._files = (certificate, key)
-        self._changed_at = 0.0
+        self._seen: tuple[tuple[int, int, int], ...] | None = None
+        self._is_failing = False
         if certificate:
             self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             self.context.minimum_version = ssl.TLSVersion.TLSv1_2
             self.context.set_alpn_protocols(["http/1.1"])
             self.context.load_cert_chain(certificate, key)
-            self._changed_at = self._stamp()
+            self._seen = self._stamp()
 
-    def _stamp(self) -> float:
-        return max(os.stat(name).st_mtime for name in self._files if name)
+    def _stamp(self) -> tuple[tuple[int, int, int], ...]:
+        found = [os.stat(name) for name in self._files if name]
+        return tuple((one.st_mtime_ns, one.st_ino, one.st_size) for one in found)
 
     def renew(self) -> None:
         if self.context is None:
             return
         try:
             stamp = self._stamp()
-            if stamp != self._changed_at:
-                certificate, key = self._files
-                assert certificate is not None
-                self.context.load_cert_chain(certificate, key)
-                self._changed_at = stamp
-                log.info("tls_certificate_renewed", certificate=certificate)
+            if stamp == self._seen:
+                return
+            self._seen = stamp  # one attempt per change
+            certificate, key = self._files
+            assert certificate is not None
+            # Tried elsewhere first: a new certificate beside the old key would leave the live context without a key.
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+            self.context.load_cert_chain(certificate, key)
+            self._is_failing = False
+            log.info("tls_certificate_renewed", certificate=certificate)
         except (OSError, ssl.SSLError) as error:
-            log.error("tls_certificate_not_renewed", error=str(error))
+            if not self._is_failing:
+                log.error("tls_certificate_not_renewed", error=str(error), consequence="the old one stays in use")
+            self._is_failing = True

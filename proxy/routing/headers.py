@@ -7,11 +7,14 @@ Sources: RFC 9110 §7.6.1 (Connection), RFC 9112 §6 (message body length), RFC 
 
 from __future__ import annotations
 
+from base64 import b64decode
+from binascii import Error as Base64Error
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
+from proxy.routing.callers import VIRTUAL_KEY_PREFIX
 from proxy.routing.provider import Provider
 
 Header = tuple[bytes, bytes]
@@ -47,6 +50,7 @@ _seen: dict[bytes, int] = {}
 _SEEN_SIZE: Final = 4096
 LABEL_PREFIX: Final = b"x-weighbridge-"
 WEBSOCKET_KEY_PREFIX: Final = b"openai-insecure-api-key."
+QUERY_KEYS: Final = (b"key", b"api-key")
 
 
 def kind_of(name: bytes) -> int:
@@ -80,20 +84,28 @@ class RequestHead:
     headers: list[Header]
     """As received, in order."""
     forwarded: list[Header] = field(default_factory=list)
-    """Those that go to the provider untouched."""
+    """Those that go to the provider untouched, in order; `forwarded_lines` takes out what must not."""
+    swapped_at: list[int] = field(default_factory=list)
+    """Where credentials stand in `forwarded`, backwards: taken out where the provider's key goes instead."""
+    encoding_at: list[int] = field(default_factory=list)
+    """Where Accept-Encoding stands in `forwarded`."""
+    query_as_sent: bytes = b""
+    """The query with the caller's own key in it; empty where it holds none."""
+    has_host: bool = False
     content_length: int | None = None
     is_chunked: bool = False
     content_type: str = ""
     content_encoding: bytes = b""
-    accept_encoding: bytes | None = None
     expects_continue: bool = False
     wants_close: bool = False
     upgrade: bytes = b""
+    """`websocket` where the client asks for one and can get it; else empty."""
     credentials: list[Credential] = field(default_factory=list)
     labels: dict[bytes, bytes] = field(default_factory=dict)
     """x-weighbridge-* headers by the rest of their name, lower case."""
     retry_count: int | None = None
     subprotocols: list[bytes] = field(default_factory=list)
+    """Those that are no key."""
 
 
 class MalformedHead(ValueError):
@@ -117,6 +129,8 @@ def read_head(method: str, target: bytes, version: str, headers: list[Header]) -
             forwarded.append(header)
         elif kind == CONNECTION:
             named += tuple(token.strip().lower() for token in header[1].split(b","))
+    if head.upgrade and not (b"upgrade" in named and head.upgrade == b"websocket" and method == "GET" and not _has_body(head)):
+        head.upgrade = b""  # RFC 9110 §7.8: an Upgrade that Connection does not name means nothing; RFC 6455 §4.1: GET
     if named:
         _apply_connection(head, named)
     if head.is_chunked and head.content_length is not None:
@@ -124,6 +138,10 @@ def read_head(method: str, target: bytes, version: str, headers: list[Header]) -
     if b"?" in target:
         _take_query_key(head)
     return head
+
+
+def _has_body(head: RequestHead) -> bool:
+    return head.is_chunked or bool(head.content_length)
 
 
 def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
@@ -136,9 +154,12 @@ def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
         head.content_type = value.decode("latin-1")
         return True
     elif kind == CREDENTIAL:
+        head.swapped_at.insert(0, len(head.forwarded))
         _take_credential(head, name, value)
+        return True
     elif kind == ENCODING:
-        head.accept_encoding = value
+        head.encoding_at.append(len(head.forwarded))
+        return True
     elif kind == TRANSFER:
         if value.strip().lower() != b"chunked" or head.is_chunked or head.is_http10:
             raise MalformedHead("Transfer-Encoding other than a single `chunked`")
@@ -149,14 +170,20 @@ def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
     elif kind == LABEL:
         head.labels[name[len(LABEL_PREFIX) :].lower()] = value
     elif kind == EXPECT:
-        head.expects_continue = value.strip().lower() == b"100-continue"
+        head.expects_continue = value.strip().lower() == b"100-continue" and not head.is_http10
     elif kind == RETRY:
         head.retry_count = int(value) if value.isdigit() and len(value) < 6 else None
         return True
     elif kind == UPGRADE:
         head.upgrade = value.strip().lower()
     elif kind == SUBPROTOCOL:
+        head.swapped_at.insert(0, len(head.forwarded))
         _take_subprotocols(head, value)
+        return True
+    elif kind == HOST:
+        if head.has_host:
+            raise MalformedHead("Host is repeated")
+        head.has_host = True
     return False
 
 
@@ -169,19 +196,35 @@ def _apply_connection(head: RequestHead, named: tuple[bytes, ...]) -> None:
     extra = {token for token in named if token not in (b"close", b"keep-alive", b"upgrade", b"")}
     if extra:
         head.forwarded = [header for header in head.forwarded if header[0].lower() not in extra]
+        kinds = [kind_of(name) for name, _ in head.forwarded]
+        head.swapped_at = [at for at in range(len(kinds) - 1, -1, -1) if kinds[at] in (CREDENTIAL, SUBPROTOCOL)]
+        head.encoding_at = [at for at, kind in enumerate(kinds) if kind == ENCODING]
 
 
 def _take_credential(head: RequestHead, name: bytes, value: bytes) -> None:
     lower = name.lower()
-    if lower == b"authorization":
-        scheme, _, rest = value.partition(b" ")
-        if scheme.lower() == b"bearer" and rest.strip():
-            head.credentials.append(Credential("bearer", rest.strip().decode("latin-1")))
-        elif value:
-            # Basic, AWS4-HMAC-SHA256 …: not a key that this program knows, but the caller's own all the same.
-            head.credentials.append(Credential("authorization", value.decode("latin-1")))
+    if lower != b"authorization":
+        if value:
+            head.credentials.append(Credential(lower.decode(), value.strip().decode("latin-1")))
+        return
+    scheme, _, rest = value.partition(b" ")
+    rest = rest.strip()
+    if scheme.lower() == b"bearer" and rest:
+        head.credentials.append(Credential("bearer", rest.decode("latin-1")))
+    elif scheme.lower() == b"basic" and (key := _key_in_basic(rest)):
+        head.credentials.append(Credential("authorization", key))
     elif value:
-        head.credentials.append(Credential(lower.decode(), value.strip().decode("latin-1")))
+        # Basic, AWS4-HMAC-SHA256 …: not a key that this program knows, but the caller's own all the same.
+        head.credentials.append(Credential("authorization", value.decode("latin-1")))
+
+
+def _key_in_basic(encoded: bytes) -> str | None:
+    """A virtual key that came as user name or password."""
+    try:
+        pair = b64decode(encoded).decode("latin-1")
+    except (Base64Error, ValueError):
+        return None
+    return next((part for part in pair.split(":", 1) if part.startswith(VIRTUAL_KEY_PREFIX)), None)
 
 
 def _take_subprotocols(head: RequestHead, value: bytes) -> None:
@@ -193,74 +236,79 @@ def _take_subprotocols(head: RequestHead, value: bytes) -> None:
 
 
 def _take_query_key(head: RequestHead) -> None:
+    """`?key=` (Google) and `?api-key=` (Azure's WebSockets) name a key; the target goes on without it."""
     path, _, query = head.target.partition(b"?")
     if b"key=" not in query:
         return
     kept = []
     for part in query.split(b"&"):
-        if part.startswith(b"key="):
-            head.credentials.append(Credential("query", unquote_to_bytes(part[4:]).decode("latin-1")))
+        name, _, value = part.partition(b"=")
+        if name in QUERY_KEYS and value:
+            head.credentials.append(Credential("query", unquote_to_bytes(value).decode("latin-1")))
         else:
             kept.append(part)
-    head.target = path + (b"?" + b"&".join(kept) if kept else b"")
+    if len(kept) <= query.count(b"&"):
+        head.query_as_sent = query
+        head.target = path + (b"?" + b"&".join(kept) if kept else b"")
 
 
-_KEY_HEADERS: Final = {
+_KEY_LINES: Final = {
     "bearer": b"Authorization: Bearer ",
     "x-api-key": b"x-api-key: ",
     "api-key": b"api-key: ",
     "x-goog-api-key": b"x-goog-api-key: ",
-    "authorization": b"Authorization: ",
 }
 
 
-def with_credentials(head: RequestHead, target: bytes, provider: Provider, is_swapped: bool) -> tuple[bytes, bytes]:
-    """Credential header lines for the provider, and the target with a `?key=` put back where it was the caller's own.
-
-    Args:
-        is_swapped: the provider's key goes in place of whatever the caller sent; else the caller's own go on as they came.
-    """
-    lines = b""
-    subprotocols = list(head.subprotocols)
-    if is_swapped:
-        if provider.api_key is not None and provider.credential in _KEY_HEADERS:
-            lines = _KEY_HEADERS[provider.credential] + provider.api_key.encode("latin-1") + b"\r\n"
-    else:
-        for credential in head.credentials:
-            if credential.place == "query":
-                target += (b"&" if b"?" in target else b"?") + b"key=" + quote(credential.key, safe="-._~").encode()
-            elif credential.place == "subprotocol":
-                subprotocols.append(WEBSOCKET_KEY_PREFIX + credential.key.encode("latin-1"))
-            else:
-                lines += _KEY_HEADERS[credential.place] + credential.key.encode("latin-1") + b"\r\n"
-    if subprotocols:
-        lines += b"Sec-WebSocket-Protocol: " + b", ".join(subprotocols) + b"\r\n"
-    return lines, target
-
-
 def request_lines(
-    head: RequestHead, target: bytes, host: bytes, credentials: bytes, framing: bytes, provider: Provider, wants_identity: bool
+    head: RequestHead,
+    target: bytes,
+    host: bytes,
+    framing: bytes,
+    provider: Provider,
+    *,
+    is_swapped: bool,
+    wants_identity: bool,
 ) -> bytes:
     """The head that goes to the provider, blank line included.
 
     Args:
-        framing: `Content-Length: n\\r\\n`, `Transfer-Encoding: chunked\\r\\n` or nothing.
+        target: with the caller's own `?key=` in it, or without: `query_for`.
+        framing: `Content-Length: n\r\n`, `Transfer-Encoding: chunked\r\n` or nothing, and what else this hop needs.
+        is_swapped: the provider's key goes in place of whatever the caller sent; else the caller's own go on as they came.
         wants_identity: ask for an uncompressed answer (streams only: a compressed one would be held back by encoders).
     """
-    parts = [head.method.encode("latin-1"), b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", credentials]
-    for name, value in head.forwarded:
+    parts = [head.method.encode("latin-1"), b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
+    forwarded = head.forwarded
+    if (wants_identity and head.encoding_at) or (is_swapped and head.swapped_at):
+        forwarded = list(forwarded)
+        if wants_identity:
+            for at in head.encoding_at:
+                forwarded[at] = (forwarded[at][0], b"identity")
+        if is_swapped:
+            for at in head.swapped_at:
+                del forwarded[at]
+    if is_swapped:
+        if provider.api_key is not None and provider.credential in _KEY_LINES:
+            parts += (_KEY_LINES[provider.credential], provider.api_key.encode("latin-1"), b"\r\n")
+        if head.subprotocols:
+            parts += (b"Sec-WebSocket-Protocol: ", b", ".join(head.subprotocols), b"\r\n")
+    for name, value in forwarded:
         parts += (name, b": ", value, b"\r\n")
-    if wants_identity:
-        parts.append(b"Accept-Encoding: identity\r\n")
-    elif head.accept_encoding is not None:
-        parts += (b"Accept-Encoding: ", head.accept_encoding, b"\r\n")
     if provider.headers:
-        present = {name.lower() for name, _ in head.forwarded}
+        present = {name.lower() for name, _ in forwarded}
         for name, value in provider.headers:
             if name.lower() not in present:
                 parts += (name, b": ", value, b"\r\n")
     parts += (framing, b"\r\n")
     return b"".join(parts)
+
+
+def query_for(head: RequestHead, query: bytes, is_swapped: bool) -> bytes:
+    """What stands behind the path: `?` and the query, a caller's own key in its place."""
+    if head.query_as_sent and not is_swapped:
+        query = head.query_as_sent
+    return b"?" + query if query else b""
 
 
 @dataclass(slots=True)
@@ -339,6 +387,8 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
             if head.request_id is None or name.lower() != b"cf-ray":
                 head.request_id = value.decode("latin-1")[:200]
             forwarded.append(header)
+    if head.is_chunked:
+        head.content_length = None  # RFC 9112 §6.3: chunked overrides a length, which must not be passed on
     if named:
         head.wants_close = b"close" in named
         extra = named - {b"close", b"keep-alive", b"upgrade", b""}
