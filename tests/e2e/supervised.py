@@ -166,8 +166,8 @@ def run_child(spec_path: str, name: str, options: dict[str, str]) -> int:
     if behaviour["dies_after"] == 0:
         return behaviour["code"]
     if behaviour["ready_after"] is not None:
-        link.send(b"ready\n")
         tell("ready")
+        link.send(b"ready\n")
     link.settimeout(behaviour["dies_after"])
     try:
         word = link.recv(16)

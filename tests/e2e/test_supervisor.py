@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_a_dead_worker_is_started_again_and_its_restarts_are_counted(tmp_path: P
 def test_restarts_come_ever_more_slowly(tmp_path: Path) -> None:
     with Supervised(tmp_path, workers=2, constants=QUICK, worker_0={"dies_after": 0, "code": 1}) as house:
         starts = at(house.when("started", "worker_0", count=7))
-        waits = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+        waits = [later - earlier for earlier, later in pairwise(starts)]
         assert waits[0] >= 0.05
         assert all(wait >= 0.2 for wait in waits[2:])
         assert len(house.journal("started", "worker_1")) == 1  # the others serve on
