@@ -54,8 +54,9 @@ STAGING = "usage_records_incoming_1"
 """A table of the session, emptied by every commit; a release with other columns takes another number."""
 _STAGE = f'CREATE TEMP TABLE IF NOT EXISTS "{STAGING}" (LIKE "usage_records" INCLUDING DEFAULTS) ON COMMIT DELETE ROWS'
 _INSERT = (
-    f'INSERT INTO "usage_records" ({_QUOTED}) SELECT {_QUOTED} FROM "{STAGING}" '  # noqa: S608 -- our own names
-    'ON CONFLICT DO NOTHING RETURNING "id"'
+    f'INSERT INTO "usage_records" ({_QUOTED}) SELECT {_QUOTED} FROM "{STAGING}" AS s '  # noqa: S608 -- our own names
+    'WHERE NOT EXISTS (SELECT 1 FROM "usage_records_foreign" AS f WHERE f."id" = s."id") '
+    'ORDER BY s."id" ON CONFLICT DO NOTHING RETURNING "id"'
 )
 _FOREIGN = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
 
@@ -133,7 +134,7 @@ class PostgresLedger(SqlReading):
         await self._pool.transaction(delete)
 
     async def _append(self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime]) -> list[UsageRecord]:
-        elsewhere = await self._stored_elsewhere(connection, offered, minted)
+        elsewhere = await self._stored_in_their_month(connection, offered, minted)
         offered = [record for record in offered if record.id not in elsewhere]
         if not offered:
             return []
@@ -149,10 +150,12 @@ class PostgresLedger(SqlReading):
             await self._add_to_sessions(connection, new)
         return new
 
-    async def _stored_elsewhere(self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime]) -> set[str]:
-        """Ids that are stored already in the other of the two partitions in which an id can be (see partitions.py)."""
-        own = [record.id for record in offered if minted[record.id] != FOREIGN_AT]
-        found = {row[0] for row in await connection.fetch(_AMONG_FOREIGN, own)}
+    async def _stored_in_their_month(
+        self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime]
+    ) -> set[str]:
+        """Of the records that go to the foreign partition, those whose id is stored in its own month (see partitions.py). The
+        other way round, _INSERT looks."""
+        found: set[str] = set()
         for record in offered:
             if minted[record.id] == FOREIGN_AT and (at := time_of_id(record.id)) is not None:
                 found.update(row[0] for row in await connection.fetch(_IN_ITS_MONTH, record.id, at))
@@ -290,7 +293,6 @@ def _rollup_upsert() -> str:
 
 
 _ADD_TO_ROLLUPS = _rollup_upsert()
-_AMONG_FOREIGN = 'SELECT "id" FROM "usage_records_foreign" WHERE "id" = ANY($1::text[])'
 _IN_ITS_MONTH = 'SELECT "id" FROM "usage_records" WHERE "id" = $1 AND "minted_at" = $2'
 _LOCKED_RECORD = (
     f'SELECT {COLUMNS}, r."minted_at" FROM "usage_records" AS r '  # noqa: S608 -- our own names
