@@ -29,7 +29,7 @@ CALL_SECONDS = 60.0
 
 
 async def run_traffic(base_url: str, keys: Mapping[str, str], stop: asyncio.Event, seed: int = 1, pace: float = 1.0) -> None:
-    """Send until `stop` is set. `keys` maps users to clear virtual keys (DEMO_KEYS); `pace` 2 sends twice as often."""
+    """Send until `stop` is set. `keys` maps users to clear virtual keys (DEMO_KEYS); `pace` 2: all goes twice as fast."""
     timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         people = [person for person in PEOPLE if person.user in keys]
@@ -54,8 +54,8 @@ async def _live(
         }
         for _ in range(operation.steps):
             model = rng.choices(operation.models, operation.weights)[0]
-            await _one_call(session, base_url, key, operation, model, labels, rng)
-            if await _stopped(stop, rng.uniform(0.05, 0.5)):
+            await _one_call(session, base_url, key, operation, model, labels, rng, pace)
+            if await _stopped(stop, rng.uniform(0.05, 0.5) / pace):
                 return
 
 
@@ -76,10 +76,11 @@ async def _one_call(
     model: Model,
     labels: Mapping[str, str],
     rng: random.Random,
+    pace: float,
 ) -> None:
     """Send one request and read its answer, or leave in the middle of it. What goes wrong is in the ledger, not here."""
     is_stream = rng.random() < operation.stream_share or model.api == "gemini.generate_content"
-    headers = {"authorization": f"Bearer {key}", "x-demo": _knobs(operation, model, rng), **labels}
+    headers = {"authorization": f"Bearer {key}", "x-demo": _knobs(operation, model, rng, pace), **labels}
     leaves_early = is_stream and rng.random() < 0.03
     query = "?alt=sse" if model.api == "gemini.generate_content" else ""
     body = request_body(operation, model, is_stream, rng)
@@ -93,10 +94,11 @@ async def _one_call(
         await asyncio.sleep(0.5)  # the proxy is restarting, or the provider was asked to hang up
 
 
-def _knobs(operation: Operation, model: Model, rng: random.Random) -> str:
+def _knobs(operation: Operation, model: Model, rng: random.Random, pace: float) -> str:
     """How the fake provider shall answer."""
     words = min(OUTPUT_TOKENS_AT_MOST, round(operation.output_tokens * rng.lognormvariate(0, 0.5)))
-    knobs = [f"words={max(1, words)}", f"first_byte={rng.uniform(0.1, 0.6):.3f}", f"delay={rng.uniform(0.005, 0.03):.3f}"]
+    first_byte, delay = rng.uniform(0.1, 0.6) / pace, rng.uniform(0.005, 0.03) / pace
+    knobs = [f"words={max(1, words)}", f"first_byte={first_byte:.4f}", f"delay={delay:.4f}"]
     if model.reasons:
         knobs.append(f"reasoning={rng.randint(20, 200)}")
     if model.caches and rng.random() < 0.35:

@@ -77,7 +77,7 @@ class House:
     """One running proxy. Also survives being killed: `kill` and `start` again keep directory and port."""
 
     def __init__(
-        self, files: Mapping[str, str], workers: int = 1, env: Mapping[str, str] | None = None, args: tuple[str, ...] = ()
+        self, files: Mapping[str, str], workers: int = 1, env: Mapping[str, str] | None = None, is_demo: bool = False
     ) -> None:
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="weighbridge-e2e-"))
         self.config = self.directory / "config"
@@ -85,7 +85,8 @@ class House:
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._env = dict(env or {})
-        self._args = ("--workers", str(workers), *args)
+        serve = ("serve", "--config", str(self.config), "--workers", str(workers))
+        self._arguments = ("demo",) if is_demo else serve
         self.config.mkdir()
         for name, text in files.items():
             self.write(name, text)
@@ -109,25 +110,12 @@ class House:
 
     def start(self) -> None:
         """Start and wait until /readyz says 200. Raises AssertionError with the log where it does not come up."""
-        command = [
-            sys.executable,
-            "-m",
-            "proxy",
-            "serve",
-            "--config",
-            str(self.config),
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-        ]
+        command = [sys.executable, "-m", "proxy", *self._arguments, "--host", "127.0.0.1", "--port", str(self.port)]
         env = {name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "DATABASE_URL")}
         env |= {"WEIGHBRIDGE_ADMIN_KEY": ADMIN_KEY, "WEIGHBRIDGE_DATA_DIR": str(self.data), **self._env}
         env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), env.get("PYTHONPATH"))))
         with (self.directory / "proxy.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*command, *self._args], env=env, cwd=self.directory, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = subprocess.Popen(command, env=env, cwd=self.directory, stdout=log, stderr=log, start_new_session=True)
         until = time.monotonic() + READY_SECONDS
         while time.monotonic() < until:
             assert self.process.poll() is None, f"the proxy stopped with {self.process.returncode}:\n{self.log[-6000:]}"
