@@ -9,7 +9,7 @@ import asyncio
 import socket
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from proxy.ledger.ledger import Ledger
 from proxy.limits.estimate import Estimator
 from proxy.quota.memory_store import MemoryQuotaStore
 from proxy.quota.store import QuotaStore, SeedCount
+from proxy.records import UsageRecord
 from proxy.relay.clock import Clock
 from proxy.relay.inspect import Inspector
 from proxy.relay.state import RelayState
@@ -155,6 +156,7 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
         on_full=settings.on_spool_full,
     )
     link = ChildLink(plan.link_fd)
+    tasks = Tasks()
     states: list[RelayState] = []
     quota = open_quota(environ, where, lambda: (states[0].rules if states else rules).timezone)
     await quota.start()
@@ -165,9 +167,11 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     await inspector.start()
     if quota_kind(environ) == "memory":
         await seed_at_start(quota, where.control_socket)
+        tasks.start(seed_when_alone(link, quota, where.control_socket), name="seed-when-alone")
     await worker.start()
     link.ready()
     await link.stopping.wait()
+    await tasks.close()
     await worker.stop()
     await inspector.close()
 
@@ -207,6 +211,14 @@ async def seed_at_start(quota: QuotaStore, control_socket: Path) -> None:
             await asyncio.sleep(0.2)
 
 
+async def seed_when_alone(link: ChildLink, quota: QuotaStore, control_socket: Path) -> None:
+    """After a roll: what the process before this one still finished counts here as soon as it has ended."""
+    while True:
+        await link.alone.wait()
+        link.alone.clear()
+        await seed_at_start(quota, control_socket)
+
+
 async def run_control(
     config: Path | None, host: str, control_port: int | None, link_fd: int | None, environ: Mapping[str, str]
 ) -> None:
@@ -220,7 +232,7 @@ async def run_control(
     metrics = Metrics(proxy.__version__, has_user_label=rules.settings.metrics_user_label)
     tasks = Tasks(metrics.task_failed)
     context = Context(ledger, rules, WorkersLink(where.run), metrics, time.time, proxy.__version__)
-    drain = Drain(where.spool, ledger.append, [metrics.observe, context.feed.publish])
+    drain = Drain(where.spool, partial(append_and_measure, ledger, metrics), [metrics.observe, context.feed.publish])
 
     def take_rules() -> None:
         context.rules = build_rules(snapshots.read(), environ, price_list=where.price_list)
@@ -286,6 +298,18 @@ async def run_control(
         )
     await tasks.close()
     await ledger.close()
+
+
+async def append_and_measure(ledger: Ledger, metrics: Metrics, records: Sequence[UsageRecord]) -> list[UsageRecord]:
+    """Into the ledger, counted and timed."""
+    began = time.perf_counter()
+    try:
+        new = await ledger.append(records)
+    except LedgerError:
+        metrics.ledger_failures.inc()
+        raise
+    metrics.committed(len(records), len(new), time.perf_counter() - began)
+    return new
 
 
 async def first_of(

@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -89,6 +90,7 @@ class Inspector:
         state = self._state
         stats = state.stats
         spool = state.spool.stats()
+        figures = asdict(state.quota.figures) if hasattr(state.quota, "figures") else {}
         return {
             "worker": self._number,
             "pid": os.getpid(),
@@ -108,6 +110,7 @@ class Inspector:
                 "shared": self._quota_kind == "redis",
                 "state": getattr(state.quota, "state", "normal"),
                 "holds": len(state.live),
+                **({"errors": figures["failures"]} if "failures" in figures else {}),
             },
             "counters": {
                 "drains_cut": stats.drains_cut,
@@ -116,6 +119,7 @@ class Inspector:
                 "upstream_retries": stats.upstream_retries,
                 "usage_retreats": stats.usage_retreats,
                 "rules_reloads": stats.rules_reloads,
+                **{f"quota_{name}": value for name, value in figures.items() if isinstance(value, int)},
             },
             "gauges": {"loop_lag_seconds": stats.loop_lag_seconds, "tunnels": len(state.tunnels)},
         }

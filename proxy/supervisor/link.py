@@ -1,4 +1,9 @@
-"""The child's end of the socket pair: says ready, hears stop, notices that the parent is gone."""
+"""The child's end of the socket pair, and the words that travel over it.
+
+child → parent   ready    it serves
+parent → child   stop     finish what runs, then end; the closed socket of a dead parent means the same
+                 alone    the process whose place you took has ended: all it did is in the spool
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,9 @@ import socket
 
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What the parent alone decides on; process.py starts children with these blocked."""
+
+
+READY, STOP, ALONE = b"ready\n", b"stop\n", b"alone\n"
 
 
 class ChildLink:
@@ -20,6 +28,8 @@ class ChildLink:
         """
         self._socket = socket.socket(fileno=fd) if fd is not None else None
         self.stopping = asyncio.Event()
+        self.alone = asyncio.Event()
+        """Set once for each predecessor that has ended; whoever waits for it clears it."""
         self._listening: asyncio.Task[None] | None = None
         if self._socket is not None:
             self._socket.setblocking(False)
@@ -29,15 +39,23 @@ class ChildLink:
         """Tell the parent."""
         if self._socket is not None:
             try:
-                self._socket.send(b"ready\n")
+                self._socket.send(READY)
             except OSError:
                 self.stopping.set()  # there is no parent any more
 
     async def _listen(self, link: socket.socket) -> None:
-        try:
-            await asyncio.get_running_loop().sock_recv(link, 16)
-        except OSError:
-            pass  # as good as closed
+        heard = b""
+        while STOP not in heard:
+            try:
+                words = await asyncio.get_running_loop().sock_recv(link, 64)
+            except OSError:
+                words = b""  # as good as closed
+            if not words:
+                break
+            heard += words
+            if ALONE in heard:
+                heard = heard.replace(ALONE, b"")
+                self.alone.set()
         self.stopping.set()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from proxy.supervisor.link import PARENTS_SIGNALS
+from proxy.supervisor.link import PARENTS_SIGNALS, READY, STOP
 from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class ChildProcess:
 
     async def _hear_ready(self) -> None:
         try:
-            if (await asyncio.get_running_loop().sock_recv(self._link, 16)).startswith(b"ready"):
+            if (await asyncio.get_running_loop().sock_recv(self._link, 16)) == READY:
                 self.ready.set()
         except OSError:
             pass  # it died: `ended` says so
@@ -67,6 +67,13 @@ class ChildProcess:
         self._link.close()
         self.ended.set()
 
+    def tell(self, word: bytes) -> None:
+        """Say one of link.py's words."""
+        try:
+            self._link.send(word)
+        except OSError:
+            pass  # it is dying: whoever waits for `ended` sees to it
+
     def kill(self) -> None:
         """At once."""
         if self._process.returncode is None:
@@ -77,10 +84,7 @@ class ChildProcess:
         self.dismissed.set()
         if self.ended.is_set():
             return True
-        try:
-            self._link.send(b"stop\n")
-        except OSError:
-            pass  # it is dying already: the wait below sees to it
+        self.tell(STOP)
         if not self.ready.is_set():
             await first_of(self.ready, self.ended, seconds=UNREADY_SECONDS)
             if not self.ready.is_set():

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from proxy.supervisor.link import ALONE
 from proxy.supervisor.process import PROGRAM, ChildProcess, first_of, how_it_ended, launch
 from proxy.telemetry.tasks import Tasks
 
@@ -85,6 +86,7 @@ class Supervisor:
             for number, (arguments, listener) in enumerate(zip(worker_arguments, listeners, strict=True))
         ]
         self._guests = [Place(arguments[0].lstrip("_"), list(arguments)) for arguments in guests]
+        self._listeners = listeners
         self._stop_seconds = stop_seconds
         self._program = program
         self._tasks = Tasks()
@@ -166,6 +168,8 @@ class Supervisor:
             return place.process
 
     async def _launch(self, place: Place) -> ChildProcess | None:
+        if self._stopping.is_set():
+            return None
         command = [*self._program, *place.arguments, "--restarts", str(place.restarts)]
         try:
             process = await launch(place.name, command, place.inherited, self._tasks)
@@ -272,20 +276,25 @@ class Supervisor:
             old, place.process = place.process, new
         log.info("worker_replaced", child=place.name, pid=new.pid)
         if old is not None:
-            leaving = self._tasks.start(self._see_off(old), name=f"leaving-{place.name}")
+            leaving = self._tasks.start(self._see_off(old, place), name=f"leaving-{place.name}")
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
         return True
 
-    async def _see_off(self, process: ChildProcess) -> bool:
+    async def _see_off(self, process: ChildProcess, place: Place) -> bool:
+        """Let it finish; its successor then reads from the ledger what the last answers used."""
         is_orderly = await process.end(self._stop_seconds() + STOP_MARGIN_SECONDS)
         self._alive.discard(process)
+        if place.process is not None:
+            place.process.tell(ALONE)
         return is_orderly
 
     # ── the end ──
 
     async def _stop_all(self) -> bool:
         """Guests, then workers, then control. Whether all went in order."""
+        for listener in self._listeners:
+            listener.close()  # the workers close theirs: who comes now is refused at once, not left waiting
         patience = self._stop_seconds() + STOP_MARGIN_SECONDS
         guests = await asyncio.gather(*(self._empty(place, GUEST_STOP_SECONDS) for place in self._guests))
         workers = await asyncio.gather(*(self._empty(place, patience) for place in self._workers))
