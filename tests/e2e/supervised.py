@@ -169,8 +169,12 @@ def run_child(spec_path: str, name: str, options: dict[str, str]) -> int:
         tell("ready")
         link.send(b"ready\n")
     link.settimeout(behaviour["dies_after"])
+    word = b"alone\n"
     try:
-        word = link.recv(16)
+        while word == b"alone\n":
+            word = link.recv(16)
+            if word == b"alone\n":
+                tell("alone")
     except TimeoutError:
         return behaviour["code"]
     tell("stop" if word else "orphaned")

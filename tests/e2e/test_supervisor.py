@@ -193,6 +193,9 @@ def test_a_roll_replaces_all_without_hurry(tmp_path: Path) -> None:
             assert second["at"] <= stopped["at"]
             assert stopped["pid"] == first["pid"]
             assert second["restarts"] == "0"  # nobody died
+            alone = house.when("alone", name)[0]
+            assert alone["pid"] == second["pid"]
+            assert alone["at"] >= house.journal("ended", name)[0]["at"]
         assert at(house.journal("ready", "control"))[1] <= at(house.journal("started", "worker_0"))[1]
         house.until(lambda: len(house.alive()) == 3, "control and two workers")
         house.signal(signal.SIGTERM)
