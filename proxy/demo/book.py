@@ -33,6 +33,8 @@ class Entry:
     sent_output_tokens: int = 0
     """Output that left before the end; equals output_tokens where the answer went out whole."""
     is_usage_sent: bool = False
+    sent_sha256: str = ""
+    """Of the body bytes that left, compressed as they were; empty until the end."""
     ended: str = "running"
     """running, whole, cut (by us, as asked), left (the peer hung up), failed (an error status or event)."""
     body_bytes: int = 0

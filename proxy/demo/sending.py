@@ -10,6 +10,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Iterable
+from hashlib import sha256
 
 from aiohttp import web
 
@@ -54,6 +55,7 @@ async def send_whole(request: web.Request, call: Call, dialect: Dialect, payload
             return response
         await response.write(body)
         await response.write_eof()
+        entry.sent_sha256 = sha256(body).hexdigest()
     except (ConnectionResetError, _PeerLeft):
         entry.ended = "left"
         return response
@@ -65,8 +67,8 @@ async def send_stream(request: web.Request, call: Call, dialect: Dialect, frames
     """An answer event by event."""
     knobs, entry = call.knobs, call.entry
     headers = _headers(call, dialect) | {"content-type": dialect.stream_type, "cache-control": "no-cache"}
-    packer = _gzip() if _packs(request, call) else None
-    if packer:
+    wire = _Wire(_gzip() if _packs(request, call) else None, knobs.split)
+    if wire.packer:
         headers["content-encoding"] = "gzip"
     response = web.StreamResponse(headers=headers)
     entry.status = 200
@@ -80,21 +82,20 @@ async def send_stream(request: web.Request, call: Call, dialect: Dialect, frames
                 _cut(request, call)
                 return response
             if number == knobs.error:
-                await _write(response, dialect.error_frame("The server had an error while answering."), knobs.split, packer)
-                await response.write_eof()
+                await wire.write(response, dialect.error_frame("The server had an error while answering."))
+                await wire.end(response)
+                entry.sent_sha256 = wire.sent.hexdigest()
                 entry.ended = "failed"
                 return response
-            await _write(response, frame.data, knobs.split, packer)
+            await wire.write(response, frame.data)
             entry.sent_output_tokens += frame.tokens
             entry.is_usage_sent = entry.is_usage_sent or frame.has_usage
             await _pause(request, knobs.delay)
-        if packer:
-            await response.write(packer.flush())
-        await response.write_eof()
+        await wire.end(response)
     except (ConnectionResetError, _PeerLeft):
         entry.ended = "left"
         return response
-    entry.ended, entry.sent_output_tokens = "whole", entry.output_tokens
+    entry.ended, entry.sent_output_tokens, entry.sent_sha256 = "whole", entry.output_tokens, wire.sent.hexdigest()
     return response
 
 
@@ -116,15 +117,30 @@ def _gzip() -> zlib._Compress:
     return zlib.compressobj(wbits=31)
 
 
-async def _write(response: web.StreamResponse, data: bytes, split: int, packer: zlib._Compress | None) -> None:
-    if packer:
-        data = packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH)
-    if not split:
-        await response.write(data)
-        return
-    for at in range(0, len(data), split):
-        await response.write(data[at : at + split])
-        await asyncio.sleep(0)
+class _Wire:
+    """The body of one stream on its way out: packed, cut into pieces, hashed."""
+
+    def __init__(self, packer: zlib._Compress | None, split: int) -> None:
+        self.packer = packer
+        self.sent = sha256()
+        self._split = split
+
+    async def write(self, response: web.StreamResponse, data: bytes) -> None:
+        await self._out(response, self.packer.compress(data) + self.packer.flush(zlib.Z_SYNC_FLUSH) if self.packer else data)
+
+    async def end(self, response: web.StreamResponse) -> None:
+        if self.packer:
+            await self._out(response, self.packer.flush())
+        await response.write_eof()
+
+    async def _out(self, response: web.StreamResponse, data: bytes) -> None:
+        self.sent.update(data)
+        if not self._split:
+            await response.write(data)
+            return
+        for at in range(0, len(data), self._split):
+            await response.write(data[at : at + self._split])
+            await asyncio.sleep(0)
 
 
 async def _pause(request: web.Request, seconds: float) -> None:
