@@ -49,6 +49,9 @@ class Context:
 
     _session: aiohttp.ClientSession | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        self.feed.on_drop = self.metrics.live_dropped.inc
+
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
         """`Ledger.append`, with its time and failures counted; what the drain is given.
 

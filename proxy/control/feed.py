@@ -28,7 +28,7 @@ class LiveFeed:
 
     def __init__(self, on_drop: Callable[[], None] | None = None) -> None:
         self._viewers: set[Viewer] = set()
-        self._on_drop = on_drop
+        self.on_drop = on_drop
         self.listeners: list[Callable[[Sequence[UsageRecord]], None]] = []
         """Who wants all records (alerts); called in turn, must neither raise nor wait."""
 
@@ -62,5 +62,5 @@ class LiveFeed:
             viewer.queue.put_nowait(record)
         except asyncio.QueueFull:
             viewer.dropped += 1
-            if self._on_drop is not None:
-                self._on_drop()
+            if self.on_drop is not None:
+                self.on_drop()

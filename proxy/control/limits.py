@@ -26,7 +26,7 @@ async def list_limits(request: web.Request) -> web.Response:
     context, identity = context_of(request), identity_of(request)
     values = read_query(request, _KNOWN)
     which = identity.narrow(RecordFilter(user=values["user"]))
-    users = [which.user] if which.user is not None else await _active_users(context)
+    users = [which.user] if which.user is not None else await active_users(context)
     rows = await fullest(context, users, values["at_least"])
     return json_reply({"at_least": values["at_least"], "limits": rows[: values["limit"]]})
 
@@ -43,7 +43,8 @@ async def fullest(context: Context, users: list[str], at_least: float = 0.0) -> 
     return sorted(chosen, key=_fraction, reverse=True)
 
 
-async def _active_users(context: Context) -> list[str]:
+async def active_users(context: Context) -> list[str]:
+    """Users who called in the last month, and those that are configured."""
     since = context.now() - timedelta(days=ACTIVE_DAYS)
     active = await context.ledger.sums(
         RecordFilter(start_at=since.replace(minute=0, second=0, microsecond=0)), ("user",), MAX_USERS

@@ -35,7 +35,7 @@ async def recommend(request: web.Request) -> web.Response:
     candidates = _candidates(values["models"], rows)
     price = _price_at(context.rules, context.now())
     # Some thousand prices: off the loop, so that other requests do not wait for it.
-    cheaper = await asyncio.to_thread(cheaper_models, rows, candidates, price)
+    cheaper = await asyncio.to_thread(cheaper_models, rows, candidates, price, is_free_told=values["models"] is not None)
     return json_reply(
         {
             **period.as_json(),

@@ -36,11 +36,17 @@ class Alternative:
 
 
 def cheaper_models(
-    rows: Iterable[GroupSums], candidates: Sequence[tuple[str, str]], price: Price, per_model: int = 3
+    rows: Iterable[GroupSums],
+    candidates: Sequence[tuple[str, str]],
+    price: Price,
+    per_model: int = 3,
+    *,
+    is_free_told: bool = False,
 ) -> list[Alternative]:
     """For each (provider, model) with a cost, the candidates that are at least a tenth cheaper, cheapest first.
 
-    Both sides are priced anew by the table in force, so that an old price does not look like a saving.
+    Both sides are priced anew by the table in force, so that an old price does not look like a saving. A model that costs
+    nothing (one's own) is named only where `is_free_told`: its cost is the machine it runs on.
     """
     found: list[Alternative] = []
     for row in rows:
@@ -55,7 +61,7 @@ def cheaper_models(
             if (other_provider, other_model) == (provider, model):
                 continue
             cost = price(other_provider, other_model, row.sums)
-            if cost is not None and now - cost >= max(MIN_SAVING_USD, now * MIN_SAVING_SHARE):
+            if cost is not None and (cost or is_free_told) and now - cost >= max(MIN_SAVING_USD, now * MIN_SAVING_SHARE):
                 others.append(Alternative(provider, model, other_provider, other_model, now, cost))
         found += sorted(others, key=lambda one: (one.other_cost_usd, one.other_model))[:per_model]
     return sorted(found, key=lambda one: one.cost_usd - one.other_cost_usd, reverse=True)

@@ -277,6 +277,7 @@ SCHEMAS: Schema = {
                         "state": {"type": "string", "enum": ["pending", "sent", "dead"]},
                         "attempts": COUNT,
                         "error": TEXT_OR_NULL,
+                        "due_at": INSTANT_OR_NULL,
                         "alerts": _list("Alert"),
                     }
                 ),

@@ -47,6 +47,8 @@ prices:
   openai:
     test-model: {input_mtok: 2, output_mtok: 10}
     test-mini: {input_mtok: 1, output_mtok: 5}
+  ollama:
+    "*": {input_mtok: 0, output_mtok: 0}
 """
 
 

@@ -17,6 +17,7 @@ from aiosmtpd.smtp import SMTP
 from proxy.control.alerts.alert import Alert
 from proxy.control.alerts.delivery import Deliveries
 from proxy.control.alerts.engine import AlertEngine
+from proxy.errors import LedgerError
 from proxy.telemetry.tasks import Tasks
 
 ADMIN, ALICE = "admin-key-of-the-tests", "wb-alice-key-of-the-tests"
@@ -60,7 +61,6 @@ class Alarm:
     async def tick(self, seconds: float = 0.0) -> None:
         self.house.clock.at += seconds
         await self.engine.tick()
-        await self.deliveries.send_due()
         if len(self.tasks):
             await asyncio.wait(list(self.tasks._running), timeout=10)
 
@@ -221,16 +221,45 @@ async def test_what_does_not_arrive_is_tried_again_and_then_a_dead_letter(alarm:
     ]
 
 
-async def test_a_delivery_of_a_process_that_died_is_taken_up(alarm: Alarm, receiver: Receiver) -> None:
-    await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 0})
-    at = "2026-11-18T11:00:00.000000Z"
-    dying = Deliveries(alarm.house.context, Tasks())
-    (destination,) = await dying.destinations()
-    await dying._note("d-1", destination, [Alert("a", "daily", "info", at, "t", "t")], "pending", 0, None)
-    assert await alarm.deliveries.resume() == 1
+async def test_a_delivery_of_a_process_that_died_is_taken_up_once(alarm: Alarm, receiver: Receiver) -> None:
+    await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 30})
+    dying, survivors = Deliveries(alarm.house.context, Tasks()), [alarm.deliveries, Deliveries(alarm.house.context, alarm.tasks)]
+    await dying.hand_over([Alert("a", "daily", "info", "2026-11-18T11:00:00.000000Z", "t", "t")])
+    assert [await one.resume() for one in survivors] == [0, 0]  # its process may live
+    alarm.house.clock.at += 30 + 61
+    assert sorted(await asyncio.gather(*(one.resume() for one in survivors))) == [0, 1]
     await alarm.tick()
-    assert orjson.loads(receiver.got[0][1])["delivery"] == "d-1"
-    assert await alarm.deliveries.resume() == 0
+    ((_, body),) = receiver.got
+    assert orjson.loads(body)["alerts"][0]["id"] == "a"
+    alarm.house.clock.at += 1000
+    assert [await one.resume() for one in survivors] == [0, 0]
+
+
+async def test_what_happened_before_the_start_is_told(alarm: Alarm, record: Any) -> None:
+    await alarm.house.ledger.append([record()])
+    alarm.house.worker.used["user:alice:*:tokens"] = 990
+    await alarm.tick()
+    assert [name.rsplit(":", 1)[1] for name in await alarm.raised(kind="daily")] == ["0.9"]
+
+
+async def test_the_ledger_away_loses_no_alert(alarm: Alarm, record: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **__: object) -> bool:
+        raise LedgerError("away")
+
+    alarm.house.context.announce([record(cost_usd=None)])
+    with monkeypatch.context() as outage:
+        outage.setattr(alarm.house.ledger, "put_entry", away)
+        await alarm.tick()
+    assert await alarm.raised() == []
+    await alarm.tick()
+    assert len(await alarm.raised(kind="unpriced_model")) == 1
+
+
+async def test_old_alerts_are_swept(alarm: Alarm) -> None:
+    await alarm.engine.raise_all([Alert("old", "daily", "info", "2025-10-01T00:00:00.000000Z", "t", "t")])
+    await alarm.engine.raise_all([Alert("new", "daily", "info", "2026-10-01T00:00:00.000000Z", "t", "t")])
+    await alarm.tick(86_401)
+    assert await alarm.raised(range="all") == ["new"]
 
 
 async def test_slack_gets_words_by_severity_kind_and_hour(alarm: Alarm, receiver: Receiver) -> None:

@@ -37,3 +37,11 @@ async def test_a_user_is_advised_on_their_own_traffic(house: Any, record: Any) -
     await house.ledger.append([record(user="bob", input_tokens=10**6, total_tokens=10**6)])
     own = await house.get("/recommendations", "wb-alice-key-of-the-tests")
     assert (own["models"], own["cache"]) == ([], [])
+
+
+async def test_a_model_of_ones_own_is_compared_only_where_it_is_asked_for(house: Any, record: Any) -> None:
+    own = record(provider="ollama", request_model="llama", response_model="llama", cost_usd="0")
+    await house.ledger.append([record(input_tokens=10**6, total_tokens=10**6, cost_usd="2"), own])
+    assert (await house.get("/recommendations"))["models"] == []
+    (asked,) = (await house.get("/recommendations", models="ollama/llama"))["models"]
+    assert (asked["other_model"], asked["other_cost_usd"]) == ("llama", "0")

@@ -1,8 +1,8 @@
 """Deliveries: alerts on their way to destinations; tried again, and kept as dead letters where they do not arrive.
 
-A delivery stands in the journal before it is first tried, so that one whose process dies is taken up by the next start;
-the receiver may then see it twice, under the same delivery id. Alerts are never on a call's way: what is slow here
-waits here.
+A delivery stands in the journal from its first alert on, with the time of its next step. One whose step is long overdue
+has lost its process, and is taken up by whichever replica claims it first; the receiver may then see it twice, under the
+same delivery id. Alerts are never on a call's way: what is slow here waits here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,15 @@ from proxy.ledger.ledger import Entry
 from proxy.telemetry.tasks import Tasks
 
 JOURNAL = "delivery"
+CLAIMS = "delivery_claim"
 RETRY_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0)
 """Waits between tries; after the last one a delivery is a dead letter."""
+OVERDUE_SECONDS = 60.0
+"""A step this late has lost its process."""
+QUIET_STEP_SECONDS = 30.0
+"""How often a group that waits for the end of quiet hours says that its process lives; well below OVERDUE_SECONDS."""
+SCANNED = 200
+"""Newest deliveries that are looked through for lost ones."""
 MAX_WAITING = 1000
 """Alerts held for one destination; more are dropped, loudly."""
 
@@ -34,7 +41,10 @@ _log = structlog.get_logger("control.alerts.delivery")
 
 @dataclass
 class _Group:
-    opened_at: float
+    """Alerts that go out together."""
+
+    id: str
+    due_at: float
     alerts: list[Alert] = field(default_factory=list)
 
 
@@ -46,6 +56,7 @@ class Deliveries:
         self._tasks = tasks
         self._retry_seconds = tuple(retry_seconds)
         self._groups: dict[str, _Group] = {}
+        self._on_their_way: set[str] = set()
 
     async def destinations(self) -> list[Destination]:
         return read_destinations(await self._context.ledger.setting(SETTING))
@@ -54,14 +65,21 @@ class Deliveries:
         """Alerts that were raised just now, to whoever wants to hear of them."""
         if not alerts:
             return
+        now = self._context.clock()
         for destination in await self.destinations():
             wanted = [alert for alert in alerts if wants(destination, alert)]
-            if wanted:
-                group = self._groups.setdefault(destination.name, _Group(self._context.clock()))
-                room = MAX_WAITING - len(group.alerts)
-                if len(wanted) > room:
-                    _log.error("alerts dropped", destination=destination.name, count=len(wanted) - room)
-                group.alerts += wanted[:room]
+            if not wanted:
+                continue
+            group = self._groups.get(destination.name)
+            if group is None:
+                group = self._groups[destination.name] = _Group(make_uuid7(now), now + destination.group_seconds)
+            room = MAX_WAITING - len(group.alerts)
+            if len(wanted) > room:
+                _log.error("alerts dropped", destination=destination.name, count=len(wanted) - room)
+            group.alerts += wanted[:room]
+            if any(alert.severity == "critical" for alert in wanted):
+                group.due_at = min(group.due_at, now + destination.group_seconds)
+            await self._note(group.id, destination, group.alerts, "pending", 0, None, group.due_at)
 
     async def send_due(self) -> None:
         """Send the groups whose time has come; called every second or so."""
@@ -73,35 +91,53 @@ class Deliveries:
             destination = known.get(name)
             if destination is None:
                 del self._groups[name]  # it was taken away while these waited
-                continue
-            if now - group.opened_at < destination.group_seconds:
-                continue
-            quiet = is_quiet(destination, datetime.fromtimestamp(now, UTC))
-            due = [alert for alert in group.alerts if not quiet or alert.severity == "critical"]
-            group.alerts = [alert for alert in group.alerts if alert not in due]
-            if not group.alerts:
-                del self._groups[name]
-            if due:
-                await self.start(destination, due)
+            elif now >= group.due_at:
+                await self._send_group(destination, group, now)
 
-    async def start(self, destination: Destination, alerts: Sequence[Alert], delivery_id: str | None = None) -> str:
-        """Write a delivery down and begin to try. Returns its id."""
-        delivery_id = delivery_id or make_uuid7(self._context.clock())
-        await self._note(delivery_id, destination, alerts, "pending", 0, None)
-        self._tasks.start(self._deliver(delivery_id, destination, alerts), name="alert-delivery")
-        return delivery_id
+    async def _send_group(self, destination: Destination, group: _Group, now: float) -> None:
+        """In quiet hours only what is critical goes, as a delivery of its own; the rest waits."""
+        if not is_quiet(destination, datetime.fromtimestamp(now, UTC)):
+            del self._groups[destination.name]
+            await self._start(group.id, destination, group.alerts)
+            return
+        urgent = [alert for alert in group.alerts if alert.severity == "critical"]
+        group.alerts = [alert for alert in group.alerts if alert.severity != "critical"]
+        if urgent:
+            await self._start(make_uuid7(now), destination, urgent)
+        if not group.alerts:
+            del self._groups[destination.name]
+            return
+        group.due_at = now + QUIET_STEP_SECONDS
+        await self._note(group.id, destination, group.alerts, "pending", 0, None, group.due_at)
 
     async def resume(self) -> int:
-        """Take up deliveries that an earlier process left unfinished; how many."""
-        page = await self._context.ledger.entries(JOURNAL, 1000, None)
+        """Take up deliveries whose process is gone; how many."""
+        page = await self._context.ledger.entries(JOURNAL, SCANNED, None)
         known = {destination.name: destination for destination in await self.destinations()}
         count = 0
+        own = self._on_their_way.union(group.id for group in self._groups.values())  # a machine may have slept, and be late itself
         for entry in page.entries:
-            destination = known.get(str(entry.body.get("destination")))
-            if entry.body.get("state") == "pending" and destination is not None:
-                await self.start(destination, alerts_in(entry), entry.id)
+            destination, due_at = known.get(str(entry.body.get("destination"))), entry.body.get("due_at")
+            if entry.id in own or entry.body.get("state") != "pending":
+                continue
+            if destination is None or not isinstance(due_at, (int, float)):
+                continue
+            if due_at + OVERDUE_SECONDS < self._context.clock() and await self._claim(entry, due_at):
+                await self._start(entry.id, destination, alerts_in(entry))
                 count += 1
         return count
+
+    async def _claim(self, entry: Entry, due_at: float) -> bool:
+        """Of several replicas that see a lost delivery, exactly one gets True."""
+        claim = Entry(CLAIMS, f"{entry.id}:{due_at:.0f}", iso(self._context.now()), {})
+        return await self._context.ledger.put_entry(claim)
+
+    async def _start(self, delivery_id: str, destination: Destination, alerts: Sequence[Alert]) -> None:
+        now = self._context.clock()
+        await self._note(delivery_id, destination, alerts, "pending", 0, None, now)
+        self._on_their_way.add(delivery_id)
+        task = self._tasks.start(self._deliver(delivery_id, destination, alerts), name="alert-delivery")
+        task.add_done_callback(lambda _: self._on_their_way.discard(delivery_id))
 
     async def _deliver(self, delivery_id: str, destination: Destination, alerts: Sequence[Alert]) -> None:
         for attempts, wait in enumerate((*self._retry_seconds, None), start=1):
@@ -111,17 +147,25 @@ class Deliveries:
                 reason, is_over = str(failure), failure.is_final or wait is None
             else:
                 self._context.metrics.deliveries.labels(destination.channel, "sent").inc()
-                await self._note(delivery_id, destination, alerts, "sent", attempts, None)
+                await self._note(delivery_id, destination, alerts, "sent", attempts, None, None)
                 return
             self._context.metrics.deliveries.labels(destination.channel, "failed").inc()
             _log.warning("alert not delivered", destination=destination.name, attempt=attempts, reason=reason, is_over=is_over)
-            await self._note(delivery_id, destination, alerts, "dead" if is_over else "pending", attempts, reason)
+            due_at = None if is_over or wait is None else self._context.clock() + wait
+            await self._note(delivery_id, destination, alerts, "dead" if is_over else "pending", attempts, reason, due_at)
             if is_over or wait is None:
                 return
             await asyncio.sleep(wait)
 
     async def _note(
-        self, delivery_id: str, destination: Destination, alerts: Sequence[Alert], state: str, attempts: int, error: str | None
+        self,
+        delivery_id: str,
+        destination: Destination,
+        alerts: Sequence[Alert],
+        state: str,
+        attempts: int,
+        error: str | None,
+        due_at: float | None,
     ) -> None:
         body: dict[str, object] = {
             "destination": destination.name,
@@ -129,6 +173,7 @@ class Deliveries:
             "state": state,
             "attempts": attempts,
             "error": error,
+            "due_at": due_at,
             "alerts": [{"id": alert.id, "at": alert.at, **alert.as_entry().body} for alert in alerts],
         }
         await self._context.ledger.put_entry(Entry(JOURNAL, delivery_id, iso(self._context.now()), body), replace=True)

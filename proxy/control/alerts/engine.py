@@ -14,13 +14,16 @@ from decimal import Decimal
 
 import structlog
 
+from proxy.control.alerts.alert import JOURNAL as ALERTS
 from proxy.control.alerts.alert import Alert
 from proxy.control.alerts.call_watch import CallWatch
-from proxy.control.alerts.delivery import Deliveries
+from proxy.control.alerts.delivery import CLAIMS, Deliveries
+from proxy.control.alerts.delivery import JOURNAL as DELIVERIES
 from proxy.control.alerts.house_alerts import house_alerts
 from proxy.control.alerts.limit_alerts import limit_alerts
 from proxy.control.context import Context
 from proxy.control.figures import money
+from proxy.control.limits import active_users
 from proxy.control.people import caller_of_user
 from proxy.control.periods import iso, midnight
 from proxy.control.spikes import BASELINE_DAYS, Spike, find_spikes
@@ -32,6 +35,10 @@ from proxy.records import UsageRecord
 TICK_SECONDS = 1.0
 LIMITS_EVERY_SECONDS = 10.0
 ANOMALIES_EVERY_SECONDS = 600.0
+RESUME_EVERY_SECONDS = 60.0
+SWEEP_EVERY_SECONDS = 86_400.0
+ALERT_DAYS = 400
+DELIVERY_DAYS = 30
 MAX_USERS = 5000
 """Users whose limits are looked at in one round; the rest wait for the next."""
 MAX_TOLD = 50_000
@@ -52,7 +59,8 @@ class AlertEngine:
         self._pending: dict[str, Alert] = {}
         self._users: dict[str, None] = {}
         self._told: dict[str, None] = {}
-        self._limits_at = self._anomalies_at = float("-inf")
+        self._is_ledger_away = False
+        self._limits_at = self._anomalies_at = self._resumed_at = self._swept_at = float("-inf")
 
     def see(self, records: Sequence[UsageRecord]) -> None:
         """A listener of `Context.announce`: only notes; the work is done by the tick."""
@@ -63,33 +71,47 @@ class AlertEngine:
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        has_resumed = False
         while True:
             await asyncio.sleep(TICK_SECONDS)
             await self.tick()
-            try:
-                if not has_resumed:
-                    has_resumed = await self._deliveries.resume() >= 0
-                await self._deliveries.send_due()
-            except LedgerError as failure:
-                _log.warning("deliveries wait for the ledger", reason=str(failure))
 
     async def tick(self) -> None:
         """One round; never raises for a ledger that is away."""
-        now = self._context.clock()
         try:
-            found = list(self._pending.values())
-            if now - self._limits_at >= LIMITS_EVERY_SECONDS:
-                found += await self._of_the_house()
-                found += await self._of_limits()
-                self._limits_at = now
-            if now - self._anomalies_at >= ANOMALIES_EVERY_SECONDS:
-                found += await self._of_days()
-                self._anomalies_at = now
-            await self.raise_all(found)
-            self._pending.clear()
+            await self._look()
+            await self._deliveries.send_due()
+            self._is_ledger_away = False
         except LedgerError as failure:
-            _log.warning("alerts wait for the ledger", reason=str(failure))
+            if not self._is_ledger_away:
+                _log.warning("alerts wait for the ledger", reason=str(failure))
+            self._is_ledger_away = True
+
+    async def _look(self) -> None:
+        now = self._context.clock()
+        seen = list(self._pending.values())
+        await self.raise_all(seen)
+        for alert in seen:  # not clear(): others may have come in the meantime
+            self._pending.pop(alert.id, None)
+        if now - self._limits_at >= LIMITS_EVERY_SECONDS:
+            if self._limits_at == float("-inf"):
+                self._users.update(dict.fromkeys(await active_users(self._context)))  # what happened before this start
+            await self.raise_all([*await self._of_the_house(), *await self._of_limits()])
+            self._limits_at = now
+        if now - self._anomalies_at >= ANOMALIES_EVERY_SECONDS:
+            await self.raise_all(await self._of_days())
+            self._anomalies_at = now
+        if now - self._resumed_at >= RESUME_EVERY_SECONDS:
+            await self._deliveries.resume()
+            self._resumed_at = now
+        if now - self._swept_at >= SWEEP_EVERY_SECONDS:
+            await self._sweep()
+            self._swept_at = now
+
+    async def _sweep(self) -> None:
+        """Alerts are kept for a year, what became of their deliveries for a month."""
+        now = self._context.now()
+        for journal, days in ((ALERTS, ALERT_DAYS), (DELIVERIES, DELIVERY_DAYS), (CLAIMS, DELIVERY_DAYS)):
+            await self._context.ledger.delete_entries(journal, now - timedelta(days=days))
 
     async def raise_all(self, alerts: Iterable[Alert]) -> list[Alert]:
         """Raise those that nobody raised before. Returns them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from aiohttp import web
 
 from proxy.control.alerts.alert import Alert
@@ -23,6 +25,7 @@ from proxy.control.periods import iso
 from proxy.control.replies import ApiError, bad_parameter, json_reply, not_found
 from proxy.control.routes import Body, Route, read_body
 from proxy.control.values import Name
+from proxy.ledger.ledger import Entry
 
 _KNOWN = (
     Choice("state", "Only deliveries in this state.", choices=("pending", "sent", "dead")),
@@ -81,9 +84,15 @@ async def list_deliveries(request: web.Request) -> web.Response:
         page = await context.ledger.entries(JOURNAL, values["limit"], values["cursor"])
     except ValueError:
         raise bad_parameter("cursor", "the `next_cursor` of an earlier page") from None
-    found = [{"id": entry.id, "at": entry.at, **entry.body} for entry in page.entries]
+    found = [_delivery(entry) for entry in page.entries]
     shown = [one for one in found if values["state"] in (None, one["state"])]
     return json_reply({"deliveries": shown, "next_cursor": page.next_cursor})
+
+
+def _delivery(entry: Entry) -> dict[str, object]:
+    due_at = entry.body.get("due_at")
+    next_try = iso(datetime.fromtimestamp(due_at, UTC)) if isinstance(due_at, (int, float)) else None
+    return {"id": entry.id, "at": entry.at, **entry.body, "due_at": next_try}
 
 
 ROUTES = (
