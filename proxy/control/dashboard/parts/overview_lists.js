@@ -19,7 +19,7 @@ export function Attention({ stats }) {
   return html`
     ${(stops.data?.stops ?? []).map((stop) => html`<p class="note note-bad" key=${stop.scope + stop.value}><b>Stopped: ${stop.scope === "all" ? "everything" : `${stop.scope} ${stop.value}`}</b> ${stop.reason}<a class="button" href="#/limits">Emergency stop</a></p>`)}
     ${health?.config_mistakes?.length > 0 && html`<p class="note note-bad"><b>A changed configuration was refused.</b> The last good one stays in force.<a class="button" href="#/limits">Show the mistakes</a></p>`}
-    ${health?.spool?.ledger_away && html`<p class="note note-warn"><b>The ledger is away.</b> Calls go on; their records wait in the spool.<a class="button" href="#/system">System</a></p>`}
+    ${(health?.spool?.is_ledger_away ?? health?.spool?.ledger_away) && html`<p class="note note-warn"><b>The ledger is away.</b> Calls go on; their records wait in the spool.<a class="button" href="#/system">System</a></p>`}
     ${alerts.length > 0 && html`<${OpenAlerts} alerts=${alerts} />`}
   `;
 }

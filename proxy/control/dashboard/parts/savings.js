@@ -1,0 +1,59 @@
+// Recommendations: the same traffic on other models, unused cache discounts, calls that came to nothing.
+
+import { html } from "../vendor/preact-htm.js";
+import { get, inZone } from "../client/api.js";
+import { useLoad } from "../client/load.js";
+import { href } from "../client/route.js";
+import { percent } from "../words/numbers.js";
+import { Badge, Count, Usd } from "./amounts.js";
+import { DataTable, TableCsv } from "./data_table.js";
+import { Panel } from "./panel.js";
+import { Empty, Loaded } from "./states.js";
+
+export function Savings({ period }) {
+  const load = useLoad((signal) => get("recommendations", inZone(period), signal), [JSON.stringify(period)]);
+  const low = (data) => data.cache.filter((row) => row.is_low && row.cache_read_tokens + row.cache_write_tokens === 0 ? false : row.is_low);
+  return html`
+    <div class="grid">
+      <div class="span-6">
+        <${Panel} title="Cheaper models for the same traffic" explain=${load.data?.note} actions=${load.data && html`<${TableCsv} name="cheaper-models" columns=${CHEAPER} rows=${load.data.models} />`}>
+          <${Loaded} of=${load} rows=${5} isEmpty=${(data) => !data.models.length} empty=${html`<${Empty} title="No cheaper model among those in use" />`}>
+            ${(data) => html`<p class="muted small">${data.note}</p><${DataTable} caption="Cheaper models" columns=${CHEAPER} rows=${data.models} sortBy="saving" keyOf=${(row) => row.model + row.other_model} most=${8} />`}
+          <//>
+        <//>
+      </div>
+      <div class="span-6 stack">
+        <${Panel} title="Cache" explain="Models with much input of which little comes from the provider’s cache">
+          <${Loaded} of=${load} rows=${3} isEmpty=${(data) => !low(data).length} empty=${html`<${Empty} title="Caches are well used" />`}>
+            ${(data) => html`<${DataTable} caption="Models with little use of the cache" columns=${CACHE} rows=${low(data)} sortBy="input" keyOf=${(row) => row.provider + row.model} most=${5} />`}
+          <//>
+        <//>
+        <${Panel} title="Calls that came to nothing" explain="Models with many calls refused, failed or given up">
+          <${Loaded} of=${load} rows=${3} isEmpty=${(data) => !data.waste.length} empty=${html`<${Empty} title="Few calls are lost" />`}>
+            ${(data) => html`<${DataTable} caption="Calls refused, failed or given up" columns=${WASTE} rows=${data.waste} sortBy="share" keyOf=${(row) => row.provider + row.model} most=${5} />`}
+          <//>
+        <//>
+      </div>
+    </div>
+  `;
+}
+
+const model = (provider, name) => html`<span class="two-lines"><span class="clip">${name}</span><span class="small">${provider}</span></span>`;
+
+const CHEAPER = [
+  { key: "from", head: "Instead of", csv: (row) => `${row.provider}/${row.model}`, cell: (row) => model(row.provider, row.model) },
+  { key: "to", head: "On", csv: (row) => `${row.other_provider}/${row.other_model}`, cell: (row) => model(row.other_provider, row.other_model) },
+  { key: "cost", head: "Costs now", isNumber: true, isMinor: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Usd} of=${row.cost_usd} />` },
+  { key: "other", head: "Would cost", isNumber: true, isMinor: true, sort: (row) => Number(row.other_cost_usd), csv: (row) => row.other_cost_usd, cell: (row) => html`<${Usd} of=${row.other_cost_usd} />` },
+  { key: "saving", head: "Saves", isNumber: true, sort: (row) => Number(row.saving_usd), csv: (row) => row.saving_usd, cell: (row) => html`<${Usd} of=${row.saving_usd} /> <span class="muted small">${percent(row.saving_share, 0)}</span>` },
+];
+const CACHE = [
+  { key: "model", head: "Model", cell: (row) => model(row.provider, row.model) },
+  { key: "input", head: "Input tokens", isNumber: true, sort: (row) => row.input_tokens, cell: (row) => html`<${Count} short of=${row.input_tokens} what="input tokens" />` },
+  { key: "share", head: "From cache", isNumber: true, sort: (row) => row.cache_share, cell: (row) => percent(row.cache_share) },
+];
+const WASTE = [
+  { key: "model", head: "Model", cell: (row) => html`<a href=${href("explore", { model: row.model, group_by: "outcome", metric: "requests" })}>${model(row.provider, row.model)}</a>` },
+  { key: "what", head: "Refused, failed, given up", cell: (row) => `${row.denied}, ${row.failed}, ${row.client_aborted}` },
+  { key: "share", head: "Of all calls", isNumber: true, sort: (row) => row.share, cell: (row) => html`<${Badge} tone=${row.share > 0.2 ? "bad" : "warn"}>${percent(row.share, 0)}<//>` },
+];
