@@ -57,6 +57,20 @@ class LabelCap:
         return kept
 
 
+class _Tally:
+    """Counts of one batch, added up before the counters are touched: their locks cost more than the counting."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[Counter, tuple[str, ...]], float] = {}
+
+    def add(self, counter: Counter, labels: tuple[str, ...], amount: float = 1) -> None:
+        self._counts[counter, labels] = self._counts.get((counter, labels), 0) + amount
+
+    def flush(self) -> None:
+        for (counter, labels), amount in self._counts.items():
+            counter.labels(*labels).inc(amount)
+
+
 class Metrics:
     """The program's metrics in a registry of their own. Not thread-safe beyond what prometheus_client is."""
 
@@ -69,6 +83,7 @@ class Metrics:
         self._provider = LabelCap(MAX_PROVIDERS)
         self._api = LabelCap(MAX_APIS)
         self._has_user_label = has_user_label
+        self._timers: dict[tuple[str, str], tuple[Histogram, Histogram, Histogram]] = {}
         self._make_call_metrics()
         self._make_house_metrics()
         self.workers = WorkerGauges()
@@ -162,40 +177,51 @@ class Metrics:
 
     def observe(self, records: Iterable[UsageRecord]) -> None:
         """Count records that are new in the ledger."""
-        for record in records:
-            provider, api = self._provider(record.provider), self._api(record.api)
-            self._requests.labels(provider, api, record.outcome, f"{record.status // 100}xx" if record.status else "none").inc()
-            self._observe_usage(record, provider, api)
-            if record.outcome == "denied":
-                self._denied.labels(*limit_labels(record.limit)).inc()
-            if record.usage_source == "tracked":
-                continue
-            self._duration.labels(provider, api).observe(record.duration_ms / 1000)
-            if record.time_to_first_byte_ms is not None:
-                self._first_byte.labels(provider, api).observe(record.time_to_first_byte_ms / 1000)
-            if record.overhead_ms is not None:
-                self._overhead.labels(provider).observe(record.overhead_ms / 1000)
+        tally = _Tally()
+        try:
+            for record in records:
+                provider, api = self._provider(record.provider), self._api(record.api)
+                status = f"{record.status // 100}xx" if record.status else "none"
+                tally.add(self._requests, (provider, api, record.outcome, status))
+                self._observe_usage(tally, record, provider, api)
+                if record.outcome == "denied":
+                    tally.add(self._denied, limit_labels(record.limit))
+                if record.usage_source != "tracked":
+                    self._observe_times(record, provider, api)
+        finally:
+            tally.flush()
 
-    def _observe_usage(self, record: UsageRecord, provider: str, api: str) -> None:
+    def _observe_usage(self, tally: _Tally, record: UsageRecord, provider: str, api: str) -> None:
         if record.usage_details and record.usage_details.get("usage_missing"):
-            self._usage_missing.labels(provider, api).inc()
+            tally.add(self._usage_missing, (provider, api))
         if record.usage_source == "estimated":
-            self._estimated.labels(provider, api).inc()
+            tally.add(self._estimated, (provider, api))
         if not record.total_tokens and record.cost_usd is None:
             return  # names of models that no provider served stay out of the cap's table
         model = self._model(record.response_model or record.request_model)
         for kind, index in _TOKEN_FIELDS:
             count = record[index]
             if isinstance(count, int) and count > 0:
-                self._tokens.labels(provider, model, kind).inc(count)
+                tally.add(self._tokens, (provider, model, kind), count)
         if record.cost_usd is not None:
-            self._cost.labels(provider, model).inc(max(0.0, float(record.cost_usd)))
+            tally.add(self._cost, (provider, model), max(0.0, float(record.cost_usd)))
         else:
-            self._unpriced.labels(provider, model).inc()
+            tally.add(self._unpriced, (provider, model))
         if self._has_user_label:
-            user = self._user(record.user)
-            self._user_tokens.labels(user).inc(record.total_tokens or 0)
-            self._user_cost.labels(user).inc(max(0.0, float(record.cost_usd or 0)))
+            user = (self._user(record.user),)
+            tally.add(self._user_tokens, user, record.total_tokens or 0)
+            tally.add(self._user_cost, user, max(0.0, float(record.cost_usd or 0)))
+
+    def _observe_times(self, record: UsageRecord, provider: str, api: str) -> None:
+        timers = self._timers.get((provider, api))
+        if timers is None:
+            timers = self._duration.labels(provider, api), self._first_byte.labels(provider, api), self._overhead.labels(provider)
+            self._timers[provider, api] = timers
+        timers[0].observe(record.duration_ms / 1000)
+        if record.time_to_first_byte_ms is not None:
+            timers[1].observe(record.time_to_first_byte_ms / 1000)
+        if record.overhead_ms is not None:
+            timers[2].observe(record.overhead_ms / 1000)
 
     def committed(self, row_count: int, new_count: int, seconds: float) -> None:
         """One batch is in the ledger: `row_count` were sent, `new_count` of them were new."""
