@@ -7,6 +7,7 @@ this file only brings together who, what, how much and what it may cost.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from proxy.limits.estimate import Estimator, demands, output_cap_of
@@ -51,8 +52,15 @@ class Admitted:
     """The body must be given this output cap before it is forwarded (`output_cap: inject`)."""
 
 
-async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: Estimator) -> Admitted | Denied:
-    """Test everything that may refuse a call, and take its holds."""
+async def admit(
+    asked: Asked, body: bytes | None, store: QuotaStore, estimator: Estimator, hold_id: str | None = None
+) -> Admitted | Denied:
+    """Test everything that may refuse a call, and take its holds.
+
+    Args:
+        body: the whole plain body; None where it was not read (a form, a compressed body): then it may ask for anything.
+        hold_id: another name for the holds than the call's own: the next part of a long session.
+    """
     caller, provider, facts, rules = asked.caller, asked.provider, asked.facts, asked.rules
     if rules.stops:
         stop = rules.stop_for(provider.name, facts.model, caller)
@@ -80,7 +88,7 @@ async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: 
     limits = rules.limits_for(caller, model)
     if not limits:
         return Admitted(None, usual[0], model_key)
-    call = _Call(asked, limits, usual, tariff, model_key, estimator, body)
+    call = _Call(asked, limits, usual, tariff, model_key, estimator, body, hold_id or asked.request_id)
     answer = await call.reserve(store, cap)
     if isinstance(answer, Reservation):
         return Admitted(answer, usual[0], model_key, call.hidden)
@@ -106,13 +114,16 @@ class _Call:
         model_key: str,
         estimator: Estimator,
         body: bytes | None,
+        hold_id: str,
     ) -> None:
         self._asked = asked
+        self._hold_id = hold_id
         self._limits = limits
         self._usual = usual
         self._tariff = tariff
         self._model_key = model_key
         self._estimator = estimator
+        self._when = datetime.fromtimestamp(asked.started_at, UTC)
         self._has_strict = any(limit.mode == "strict" for limit in limits)
         self.hidden = hidden_input(body) if self._has_strict else PLAIN
 
@@ -126,10 +137,13 @@ class _Call:
             worst = self._worst(cap)
         usual_nano = worst_nano = None
         if tariff is not None:
-            usual_nano = tariff.usual_nano_usd(*usual)
-            worst_nano = tariff.upper_bound_nano_usd(*worst) if self._has_strict else usual_nano
+            usual_nano = tariff.usual_nano_usd(*usual, started_at=self._when)
+            worst_nano = self._bound_nano_usd(tariff, *worst) if self._has_strict else usual_nano
         wanted = demands(self._limits, usual, worst, usual_nano, worst_nano)
-        return await store.reserve(asked.request_id, wanted, asked.started_at, asked.rules.settings.lease_seconds)
+        return await store.reserve(self._hold_id, wanted, asked.started_at, asked.rules.settings.lease_seconds)
+
+    def _bound_nano_usd(self, tariff: Tariff, input_tokens: int, output_tokens: int) -> int:
+        return tariff.upper_bound_nano_usd(input_tokens, output_tokens, started_at=self._when, units=self._asked.facts.units)
 
     def _worst(self, cap: int | None) -> tuple[int, int]:
         """The worst case in tokens; only strict limits ask for it."""
@@ -157,20 +171,19 @@ class _Call:
             elif resource == "output_tokens":
                 room = min(room, left)
             elif resource == "cost_usd" and self._tariff is not None:
-                room = _affordable(self._tariff, input_tokens, room, left)
+                room = self._affordable(self._tariff, input_tokens, room, left)
         return max(0, room) // max(1, self._asked.facts.choice_count)
 
-
-def _affordable(tariff: Tariff, input_tokens: int, most: int, left_nano_usd: int) -> int:
-    """The most output tokens that cost no more than what is left (the bound grows with the tokens: bisection)."""
-    low, high = -1, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if middle >= 0 and tariff.upper_bound_nano_usd(input_tokens, middle) <= left_nano_usd:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    def _affordable(self, tariff: Tariff, input_tokens: int, most: int, left_nano_usd: int) -> int:
+        """The most output tokens that cost no more than what is left (the bound grows with the tokens: bisection)."""
+        low, high = -1, most
+        while low < high:
+            middle = (low + high + 1) // 2
+            if middle >= 0 and self._bound_nano_usd(tariff, input_tokens, middle) <= left_nano_usd:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
 
 def _denied(refusal: Refusal) -> Denied:

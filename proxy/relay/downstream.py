@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,8 @@ UPLOAD_WINDOW_BYTES = 256 * 1024
 LINGER_SECONDS = 2.0
 """After an answer to a request that was not read to its end: how long the rest is thrown away before the connection is
 closed, so that the client reads the answer instead of a reset (RFC 9112 §9.6)."""
-PROBES, PROBE_SECONDS = 20, 0.1
-"""How often, and after how long each time, it is looked up whether a half-closed client has answered the probe with a reset."""
+PROBE_SECONDS = 0.1
+"""How often it is looked up whether a half-closed client has answered what was written to it with a reset."""
 TCP_CLOSE = 7
 """First byte of Linux' tcp_info: the connection is no more."""
 
@@ -63,7 +64,6 @@ class ClientConnection(asyncio.Protocol, Watched):
         """The answer to bytes that were no request, behind requests that are still being served."""
         self._waits_for = "idle"
         """What the deadline is about: idle, head, body, serving (none), writing, probe."""
-        self._probes_left = PROBES
         self._is_in_head = False
         self._is_closing = False
         self._is_reading_paused = False
@@ -141,8 +141,8 @@ class ClientConnection(asyncio.Protocol, Watched):
             # Has it closed one half, or is it gone (a time-out, a stopped program)? The FIN looks the same. A 100 Continue means
             # nothing to whoever still reads (RFC 9110 §15.2) and is answered by a reset from whoever does not.
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._waits_for = "probe"
-            self.deadline = self.state.clock.now + PROBE_SECONDS
+        self._waits_for = "probe"
+        self.deadline = self.state.clock.now + PROBE_SECONDS
         return True
 
     @property
@@ -326,6 +326,9 @@ class ClientConnection(asyncio.Protocol, Watched):
         """End the connection so that the client sees a cut answer, not a complete one."""
         if self.transport is not None and not self.is_gone:
             self._is_closing = True
+            opened = self.transport.get_extra_info("socket")
+            if opened is not None:  # a reset: a FIN would be the good end of an answer without length or chunks
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.transport.abort()
 
     def abort_after_writing(self) -> None:
@@ -394,8 +397,8 @@ class ClientConnection(asyncio.Protocol, Watched):
             self._waits_for = "body"
             self.deadline = NEVER if self._is_reading_paused else now + settings.body_timeout_seconds
         elif self.exchange is not None:
-            self._waits_for = "serving"
-            self.deadline = NEVER
+            self._waits_for = "probe" if self.has_half_closed else "serving"
+            self.deadline = now + PROBE_SECONDS if self.has_half_closed else NEVER
         else:
             self._waits_for = "idle"
             self.deadline = now + settings.idle_timeout_seconds
@@ -409,11 +412,11 @@ class ClientConnection(asyncio.Protocol, Watched):
         if waited_for == "probe":
             if self.is_reset:
                 self.abort()
-            elif self._probes_left > 0 and self.exchange is not None:
-                self._probes_left -= 1
+            elif self.exchange is not None:
                 self.deadline = now + PROBE_SECONDS
         elif self._is_closing or waited_for == "idle":
-            self.abort()
+            self._is_closing = True
+            self.transport.abort()  # everything that was to be said has been said: no reset
         elif waited_for == "head":
             self._refuse(ClientError(408, "request_timeout", "The request head did not arrive in time."))
         elif waited_for == "body" and (self.exchange is None or self.exchange.request is not self._reading):

@@ -27,11 +27,14 @@ from proxy.relay.upstream import UpstreamConnection
 from proxy.relay.weighing import Weighing
 from proxy.routing.headers import query_for, request_lines
 from proxy.routing.provider import Provider
+from proxy.usage.decoding import ContentDecoder
 from proxy.usage.edits import with_output_cap, with_usage_asked
 from proxy.usage.request_facts import RequestFacts, read_request
 from proxy.usage.tokens import Reading
 
 log = structlog.get_logger(__name__)
+MAX_DECODED_BYTES = 8 * 1024 * 1024
+"""A compressed body that holds more is not read: its call counts with what its answer reports."""
 SPOOL_FULL = Denied(
     "store_away", "spool_full", "There is no room left for records of calls, and this proxy is set to refuse calls then."
 )
@@ -48,6 +51,8 @@ class Exchange:
         self.weighing: Weighing | None = None
         self._answer: Answer | None = None
         self._body: bytes | None = None
+        self._is_body_read = False
+        """The body is whole and plain: what it asks for is known, and it can be edited."""
         self._plain_body: bytes | None = None
         """The body without our question for usage, should the provider refuse it."""
         self._has_tunnel = False
@@ -109,7 +114,8 @@ class Exchange:
             self._refuse(SPOOL_FULL)
             return
 
-        admitted = await admit(weighing, self._body, state.quota, state.estimator)
+        is_known = self._is_body_read and not request.head.upgrade  # what a session will be asked, nobody knows
+        admitted = await admit(weighing, self._body if is_known else None, state.quota, state.estimator)
         if isinstance(admitted, Denied):
             self._refuse(admitted)
             return
@@ -124,15 +130,18 @@ class Exchange:
     # ── what the request says ──
 
     async def _readable_body(self) -> bytes | None:
-        """What there is of the body to read facts from; None for one that streams through or is compressed."""
+        """What there is of the body to read facts from; None for one that streams through."""
         request = self.request
-        body: bytes | None = None
+        encoding = request.head.content_encoding
         if request.body_kind == "json":
-            body = self._body = request.body()
-        elif request.body_kind == "multipart":
+            self._body = request.body()
+            self._is_body_read = encoding in (b"", b"identity")
+            return self._body if self._is_body_read else _decoded(self._body, encoding)
+        if request.body_kind == "multipart":
             self._continue_if_expected()
-            body = await request.peek()
-        return body if request.head.content_encoding in (b"", b"identity") else None
+            peeked = await request.peek()
+            return peeked if encoding in (b"", b"identity") else None
+        return None
 
     def _read_facts(self, body: bytes | None) -> RequestFacts:
         head, where = self.request.head, self.request.route
@@ -141,7 +150,7 @@ class Exchange:
     def _edit_body(self, facts: RequestFacts, provider: Provider, cap_tokens: int | None) -> bool:
         """The only edits ever made: `output_cap: inject`, and asking for usage. Whether the latter was done."""
         body = self._body
-        if not body:
+        if not body or not self._is_body_read:
             return False
         self._plain_body = body
         if cap_tokens is not None:
@@ -343,6 +352,19 @@ class Exchange:
     def is_endless(self) -> bool:
         """It only watches (the dashboard's live feed): nothing is lost by ending it."""
         return self.request.route.kind == "control" and self.has_begun_answer
+
+
+def _decoded(body: bytes, encoding: bytes) -> bytes | None:
+    """A compressed body's text, as far as it is worth decoding; it is forwarded as it came."""
+    if not body:
+        return body
+    decoder, pieces, size = ContentDecoder(encoding.decode("latin-1")), [], 0
+    for piece in decoder.decode(body):
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_DECODED_BYTES:
+            return None
+    return None if decoder.blind_reason else b"".join(pieces)
 
 
 def _kind_of(error: UpstreamError) -> str:

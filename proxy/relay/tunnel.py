@@ -1,13 +1,17 @@
 """From an exchange to a tunnel: the provider said 101, so both connections stop being HTTP.
 
-The tunnel's bytes are forwarded and metered by websocket.py; this file hands the connections over and closes the
-weighing at the end. A worker that stops ends its tunnels with close code 1001 (going away).
+The tunnel's bytes are forwarded and metered by websocket.py; this file hands the connections over, settles what each
+response used while the session goes on, and closes the weighing at its end. A session whose limits have no room left for
+another response ends with close code 1008 (policy violation), a worker that stops ends its tunnels with 1001 (going away).
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from proxy.relay.admission import admit
+from proxy.relay.identity import Denied
 from proxy.relay.websocket import Tunnel
 from proxy.routing.headers import ResponseHead, response_lines
 from proxy.usage.tokens import Reading
@@ -23,6 +27,8 @@ GOING_AWAY = 1001
 """RFC 6455 §7.4.1."""
 IDLE_SECONDS = 3600.0
 """A WebSocket may be silent for long (a person thinks); OpenAI ends a Realtime session after 60 minutes by itself."""
+MAX_REASON_BYTES = 123
+"""RFC 6455 §5.5: a control frame carries 125 bytes, two of them the code."""
 
 
 class OpenTunnel:
@@ -31,21 +37,47 @@ class OpenTunnel:
     def __init__(self, state: RelayState, weighing: Weighing) -> None:
         self._state = state
         self._weighing = weighing
+        self._part = 0
+        self._is_asking = False
+        self._denied: Denied | None = None
         self.tunnel: Tunnel | None = None
+
+    def used(self, reading: Reading) -> None:
+        """A response is over and its usage final: settle it, and ask whether there is room for another."""
+        weighing = self._weighing
+        if weighing.admitted is None or weighing.admitted.reservation is None or self._is_asking or weighing.is_closed:
+            return  # while it is being asked, what comes is settled with the next response, or at the end
+        weighing.settle_so_far(reading)
+        self._part += 1
+        self._is_asking = True
+        self._state.keep(asyncio.get_running_loop().create_task(self._ask_for_more()))
+
+    async def _ask_for_more(self) -> None:
+        state, weighing = self._state, self._weighing
+        try:
+            admitted = await admit(weighing, None, state.quota, state.estimator, f"{weighing.request_id}/{self._part}")
+        finally:
+            self._is_asking = False
+        if isinstance(admitted, Denied):
+            self._denied = admitted
+            if self.tunnel is not None:
+                self.tunnel.close(admitted.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+        elif weighing.is_closed:
+            if admitted.reservation is not None:
+                state.quota.release(admitted.reservation)
+        else:
+            weighing.admitted = admitted
 
     def closed(self, reading: Reading | None, why: str) -> None:
         """Settle and record what went through."""
         self._state.tunnels.discard(self)
-        outcome = (
-            "ok"
-            if why == "closed"
-            else "client_aborted"
-            if why.startswith("lost")
-            else "proxy_error"
-            if why.startswith("stopped")
-            else "ok"
-        )
-        self._weighing.close(outcome, 101, reading, None if why == "closed" else why)
+        if self._denied is not None:
+            outcome = "denied"
+        elif why.startswith("lost"):
+            outcome = "client_aborted"
+        else:
+            outcome = "proxy_error" if why.startswith("stopped") else "ok"
+        self._weighing.close(outcome, 101, reading, None if why == "closed" else why, self._denied)
 
     def close(self) -> None:
         """The worker stops."""
@@ -69,7 +101,13 @@ def open_tunnel(
     weighing.streamed = True
     early, late = client.early_tunnel_bytes, connection.early_tunnel_bytes
     opened.tunnel = Tunnel(
-        client.detach(), connection.detach(), meter, state.clock, idle_timeout_seconds=IDLE_SECONDS, on_closed=opened.closed
+        client.detach(),
+        connection.detach(),
+        meter,
+        state.clock,
+        idle_timeout_seconds=IDLE_SECONDS,
+        on_closed=opened.closed,
+        on_usage=opened.used,
     )
     state.tunnels.add(opened)
     opened.tunnel.start(early, late)

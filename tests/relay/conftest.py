@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.relay.relay_house import RelayHouse, relay_house, rules_of
 from tests.relay.scripted_upstream import Script, ScriptedUpstream
@@ -14,9 +16,15 @@ from tests.relay.scripted_upstream import Script, ScriptedUpstream
 House = Callable[..., AbstractAsyncContextManager[tuple[RelayHouse, ScriptedUpstream]]]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop of production: at the end of a connection it differs from asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> House:
-    """`async with house([script, …], limits="…", …) as (relay, upstream)`: a worker in front of one scripted provider named openai."""
+    """`async with house([script, …], limits="…") as (relay, upstream)`: a worker before one scripted provider named openai."""
 
     @asynccontextmanager
     async def open_house(
