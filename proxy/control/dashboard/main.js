@@ -69,7 +69,8 @@ function Shown({ view, part, query }) {
   if (!VIEWS[view]) return html`<div class="view"><h1>Not found</h1><${Empty} title="There is no such view"><a href="#/">Overview</a><//></div>`;
   if (!isAdmin() && !FOR_USERS.includes(view)) return html`<div class="view"><h1 class="unseen">Not allowed</h1><${NotAllowed} /></div>`;
   if (failure) return html`<div class="view"><h1 class="unseen">Failed</h1><${Empty} title="This view could not be loaded">Load the page again.<//></div>`;
-  return html`<div class=${`view view-${view}`}>${found ? html`<${found} part=${part} query=${query} />` : html`<h1 class="unseen">Loading</h1><${Skeleton} rows=${8} />`}</div>`;
+  if (!found) return html`<div class="view" key="coming"><h1 class="unseen">Loading</h1><${Skeleton} rows=${8} /></div>`;
+  return html`<${found} key="here" part=${part} query=${query} />`;
 }
 
 const Help = ({ onClose }) => html`

@@ -13,6 +13,13 @@ export function Usd({ of, places, what = "" }) {
   return html`<span class="number" title=${`${what ? what + ": " : ""}${exactUsd(units)}`}>${shortUsd(units, places)}</span>`;
 }
 
+/** The cost of many calls together: unknown where none has a price, marked as a lower bound where some have none. */
+export function Cost({ row, unpriced = row.unpriced ?? 0 }) {
+  if (!unpriced) return html`<${Usd} of=${row.cost_usd} />`;
+  if (parseUsd(row.cost_usd) === 0n) return html`<${Usd} of=${null} />`;
+  return html`<span title=${`At least ${exactUsd(parseUsd(row.cost_usd))}: ${count(unpriced)} calls have no known price`}>≥ <${Usd} of=${row.cost_usd} /></span>`;
+}
+
 export const Count = ({ of, short, what = "" }) =>
   html`<span class="number" title=${`${what ? what + ": " : ""}${count(of)}`}>${short ? compact(of) : count(of)}</span>`;
 
@@ -23,7 +30,7 @@ export const Moment = ({ at }) => html`<time class="number" datetime=${at} title
 
 /** ▲ 12 % against something; neutral in colour, since more is not worse or better in itself. */
 export function Change({ of, against }) {
-  if (of === null || !Number.isFinite(of)) return html`<span class="change" title=${`Nothing to compare with: ${against}`}>– ${against}</span>`;
+  if (of === null || !Number.isFinite(of)) return html`<span class="change" title="Nothing to compare with">nothing ${against.replace("vs ", "")}</span>`;
   const mark = Math.abs(of) < 0.005 ? "＝" : of > 0 ? "▲" : "▼";
   const size = Math.abs(of) >= 10 ? `× ${(of + 1).toFixed(0)}` : percent(Math.abs(of), 0);
   return html`<span class="change" title=${`${percent(of)} ${against}`}><span aria-hidden="true">${mark}</span><span class="unseen">${of > 0 ? "up" : "down"}</span> ${size} ${against}</span>`;

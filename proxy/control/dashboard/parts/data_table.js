@@ -5,17 +5,20 @@ import { saveCsv } from "../words/csv.js";
 import { CsvButton } from "./panel.js";
 
 /**
- * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor}]; isMinor ones go on a narrow screen.
+ * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor}]; isMinor ones go on a narrow screen, those without a
+ * cell are only in the CSV.
  * caption: what the table is, for screen readers and as the region's name.
  */
-export function DataTable({ columns, rows, caption, keyOf, sortBy, descending = true, most = 100, rowClass, onHover }) {
+export function DataTable({ columns: all, rows, caption, keyOf, sortBy, descending = true, most = 100, rowClass, onHover, isCards }) {
+  const columns = all.filter((column) => column.cell);
   const [order, setOrder] = useState({ key: sortBy, descending });
   const [shown, setShown] = useState(most);
-  const sorted = useMemo(() => inOrder(rows, columns, order), [rows, order, columns]);
+  const sorted = useMemo(() => inOrder(rows, columns, order), [rows, order, all]);
   const turn = (column) => setOrder({ key: column.key, descending: order.key === column.key ? !order.descending : Boolean(column.isNumber) });
   return html`
+    <div>
     <div class="table-region" role="region" aria-label=${caption} tabindex="0">
-      <table class="table">
+      <table class=${"table" + (isCards ? " cards" : "")}>
         <caption class="unseen">${caption}</caption>
         <thead><tr>${columns.map((column) => html`<${Head} key=${column.key} column=${column} order=${order} turn=${turn} />`)}</tr></thead>
         <tbody>
@@ -28,6 +31,7 @@ export function DataTable({ columns, rows, caption, keyOf, sortBy, descending = 
       </table>
     </div>
     ${sorted.length > shown && html`<p class="table-more"><button class="quiet-button" onClick=${() => setShown(shown + 500)}>Show more (${sorted.length - shown} left)</button></p>`}
+    </div>
   `;
 }
 

@@ -8,10 +8,10 @@ import { Field } from "./fields.js";
 import { options } from "./override_dialog.js";
 import { tell } from "./toasts.js";
 
-const ENDS = { "": "never", 1: "in a day", 7: "in a week", 30: "in 30 days", 90: "in 90 days", 365: "in a year" };
+const ENDS = { never: "never", d1: "in a day", d7: "in a week", d30: "in 30 days", d90: "in 90 days", d365: "in a year" };
 
 export function KeyDialog({ onClose, onMade }) {
-  const [form, set] = useState({ user: "", name: "", team: "", tier: "", days: "", models: "", budget: "", speaks: false });
+  const [form, set] = useState({ user: "", name: "", team: "", tier: "", days: "never", models: "", budget: "", speaks: false });
   const [failure, setFailure] = useState(null);
   const change = (name) => (event) => set({ ...form, [name]: event.target.value });
   const input = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint}><input name=${name} value=${form[name]} onInput=${change(name)} ...${more} /><//>`;
@@ -46,7 +46,7 @@ export function KeyDialog({ onClose, onMade }) {
 export function bodyOf({ user, name, team, tier, days, models, budget, speaks }) {
   const body = { user: user.trim() };
   for (const [field, value] of Object.entries({ name, team, tier })) if (value.trim()) body[field] = value.trim();
-  if (days) body.expires_at = new Date(Date.now() + Number(days) * 86_400_000).toISOString();
+  if (days !== "never") body.expires_at = new Date(Date.now() + Number(days.slice(1)) * 86_400_000).toISOString();
   if (models.trim()) body.models = models.split(",").map((one) => one.trim()).filter(Boolean);
   if (budget.trim()) body.limits = { cost_usd: { per_month: budget.trim() } };
   if (speaks) body.may_speak_for_others = true;

@@ -3,7 +3,7 @@
 import { html } from "../vendor/preact-htm.js";
 import { zone } from "../client/session.js";
 import { approximate, exactUsd, parseUsd, shortUsd } from "../words/money.js";
-import { compact, count, percent } from "../words/numbers.js";
+import { compact, count } from "../words/numbers.js";
 import { absolute, relative } from "../words/times.js";
 
 const RESOURCES = {
@@ -59,7 +59,7 @@ export function LimitBar({ limit, withNumbers = true }) {
       ${withNumbers &&
       html`<span class="limit-text number">
         ${amountText(limit, limit.used)}${Number(limit.reserved) > 0 ? html`<span class="limit-held-text"> +${amountText(limit, limit.reserved)}</span>` : ""} / ${amountText(limit, limit.amount)}
-        <span class="limit-percent">${percent(limit.fraction, 0)}</span>
+        <span class="limit-percent">${limit.fraction === null ? "–" : `${Math.floor(limit.fraction * 100)}\u202f%`}</span>
       </span>`}
     </div>
   `;

@@ -11,7 +11,7 @@ import { CsvButton, Panel } from "./panel.js";
 import { ProjectionChart, runningSums } from "./projection_chart.js";
 import { Loaded } from "./states.js";
 
-export function MonthForecast({ metric, filters = {} }) {
+export function MonthForecast({ metric, filters = {}, height = 236 }) {
   const load = useLoad(
     async (signal) => {
       const [projection, month] = await Promise.all([
@@ -26,7 +26,7 @@ export function MonthForecast({ metric, filters = {} }) {
   const csv = load.data && html`<${CsvButton} onClick=${() => save(load.data, metric)} />`;
   return html`
     <${Panel} title="This month" explain=${load.data ? `Forecast: ${load.data.projection.method}` : ""} actions=${csv}>
-      <${Loaded} of=${load} rows=${6} tall>${(data) => html`<${Forecast} ...${data} metric=${metric} />`}<//>
+      <${Loaded} of=${load} rows=${6} tall>${(data) => html`<${Forecast} ...${data} metric=${metric} height=${height} />`}<//>
     <//>
   `;
 }
@@ -49,7 +49,7 @@ function rest(days, projection, zone) {
   return found;
 }
 
-function Forecast({ projection, month, metric }) {
+function Forecast({ projection, month, metric, height }) {
   const { columns, amounts, forecast } = prepared({ projection, month }, metric);
   const short = columns.map((column) => ({ ...column, label: String(Number(column.key.slice(8))) }));
   const label = `${METRICS[metric].label} of this month: ${exactOf(forecast.so_far)} so far, ${exactOf(forecast.expected)} expected at its end, between ${exactOf(forecast.low)} and ${exactOf(forecast.high)}`;
@@ -59,7 +59,7 @@ function Forecast({ projection, month, metric }) {
       <span class="muted">expected, <span class="number">${shortOf(forecast.low)} – ${shortOf(forecast.high)}</span></span>
       <span class="muted" title=${exactOf(forecast.so_far)}><span class="number">${shortOf(forecast.so_far)}</span> so far</span>
     </p>
-    <${ProjectionChart} columns=${short} amounts=${amounts} forecast=${forecast} format=${axisOf(metric)} label=${label} height=${236} />
+    <${ProjectionChart} columns=${short} amounts=${amounts} forecast=${forecast} format=${axisOf(metric)} label=${label} height=${height} />
   `;
 }
 

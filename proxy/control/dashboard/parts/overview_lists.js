@@ -5,7 +5,7 @@ import { get } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { href } from "../client/route.js";
 import { groupName } from "../words/metrics.js";
-import { Count, Severity, Share, Usd, When } from "./amounts.js";
+import { Cost, Count, Severity, Share, When } from "./amounts.js";
 import { DataTable, TableCsv } from "./data_table.js";
 import { LimitBar, LimitLegend, limitHolder, limitWords } from "./limit_bar.js";
 import { Panel } from "./panel.js";
@@ -17,10 +17,12 @@ export function Attention({ stats }) {
   const health = stats.data?.health;
   const alerts = stats.data?.alerts ?? [];
   return html`
-    ${(stops.data?.stops ?? []).map((stop) => html`<p class="note note-bad" key=${stop.scope + stop.value}><b>Stopped: ${stop.scope === "all" ? "everything" : `${stop.scope} ${stop.value}`}</b> ${stop.reason}<a class="button" href="#/limits">Emergency stop</a></p>`)}
-    ${health?.config_mistakes?.length > 0 && html`<p class="note note-bad"><b>A changed configuration was refused.</b> The last good one stays in force.<a class="button" href="#/limits">Show the mistakes</a></p>`}
-    ${(health?.spool?.is_ledger_away ?? health?.spool?.ledger_away) && html`<p class="note note-warn"><b>The ledger is away.</b> Calls go on; their records wait in the spool.<a class="button" href="#/system">System</a></p>`}
+    <div class="attention">
+    ${(stops.data?.stops ?? []).map((stop) => html`<p class="note note-bad" key=${stop.scope + stop.value}><span><b>Stopped: ${stop.scope === "all" ? "everything" : `${stop.scope} ${stop.value}`}.</b> ${stop.reason}</span><a class="button" href="#/limits">Emergency stop</a></p>`)}
+    ${health?.config_mistakes?.length > 0 && html`<p class="note note-bad"><span><b>A changed configuration was refused.</b> The last good one stays in force.</span><a class="button" href="#/limits">Show the mistakes</a></p>`}
+    ${(health?.spool?.is_ledger_away ?? health?.spool?.ledger_away) && html`<p class="note note-warn"><span><b>The ledger is away.</b> Calls go on; their records wait in the spool.</span><a class="button" href="#/system">System</a></p>`}
     ${alerts.length > 0 && html`<${OpenAlerts} alerts=${alerts} />`}
+    </div>
   `;
 }
 
@@ -54,7 +56,7 @@ export function TopTable({ stats, of, title, period }) {
   const columns = [
     { key: "name", head: title.replace("Top ", "").replace(/s$/, "").replace(/^./, (letter) => letter.toUpperCase()), cell: (row) => (row[of] ? html`<a class="clip" href=${target(row)}>${row[of]}</a>` : groupName(row[of])), csv: (row) => row[of] },
     { key: "total_tokens", head: "Tokens", isNumber: true, sort: (row) => row.total_tokens, cell: (row) => html`<${Count} short of=${row.total_tokens} what="tokens" />`, csv: (row) => row.total_tokens },
-    { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), cell: (row) => html`<${Usd} of=${row.cost_usd} />`, csv: (row) => row.cost_usd },
+    { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), cell: (row) => html`<${Cost} row=${row} />`, csv: (row) => row.cost_usd },
     { key: "share", head: "Share", explain: "Share of the period’s cost", isNumber: true, cell: (row) => html`<${Share} of=${row.share?.cost_usd} />` },
   ];
   const rows = stats.data?.by?.[of] ?? [];

@@ -6,7 +6,7 @@ import { useLoad } from "../client/load.js";
 import { href, route, setQuery } from "../client/route.js";
 import { usualInterval } from "../words/intervals.js";
 import { groupName } from "../words/metrics.js";
-import { Count, Share, Usd, When } from "./amounts.js";
+import { Badge, Cost, Count, Share, Usd, When } from "./amounts.js";
 import { DataTable, TableCsv } from "./data_table.js";
 import { Segments } from "./fields.js";
 import { LimitBar, LimitLegend, limitHolder, limitWords, toneOf } from "./limit_bar.js";
@@ -15,7 +15,6 @@ import { Panel } from "./panel.js";
 import { Empty, Loaded } from "./states.js";
 import { Tiles } from "./tiles.js";
 import { SeriesCsv, UsageChart, useSeries } from "./usage_chart.js";
-import { Badge } from "./amounts.js";
 
 const METRICS = { cost_usd: "Cost", total_tokens: "Tokens", requests: "Calls" };
 
@@ -68,7 +67,7 @@ const usageColumns = (of, head, link) => [
   { key: "name", head, sort: (row) => row[of], csv: (row) => row[of], cell: (row) => (row[of] ? html`<a class="clip" href=${link(row)}>${row[of]}</a>` : groupName(row[of])) },
   { key: "requests", head: "Calls", isNumber: true, sort: (row) => row.requests, csv: (row) => row.requests, cell: (row) => html`<${Count} of=${row.requests} what="calls" />` },
   { key: "total_tokens", head: "Tokens", isNumber: true, sort: (row) => row.total_tokens, csv: (row) => row.total_tokens, cell: (row) => html`<${Count} short of=${row.total_tokens} what="tokens" />` },
-  { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Usd} of=${row.cost_usd} />` },
+  { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Cost} row=${row} />` },
   { key: "share", head: "Share", isNumber: true, isMinor: true, cell: (row) => html`<${Share} of=${row.share?.cost_usd} />` },
 ];
 

@@ -12,22 +12,24 @@ import { Empty, Loaded } from "./states.js";
 
 export function Savings({ period }) {
   const load = useLoad((signal) => get("recommendations", inZone(period), signal), [JSON.stringify(period)]);
-  const low = (data) => data.cache.filter((row) => row.is_low && row.cache_read_tokens + row.cache_write_tokens === 0 ? false : row.is_low);
+  const low = (data) => data.cache.filter((row) => row.is_low);
   return html`
     <div class="grid">
-      <div class="span-6">
+      <div>
         <${Panel} title="Cheaper models for the same traffic" explain=${load.data?.note} actions=${load.data && html`<${TableCsv} name="cheaper-models" columns=${CHEAPER} rows=${load.data.models} />`}>
           <${Loaded} of=${load} rows=${5} isEmpty=${(data) => !data.models.length} empty=${html`<${Empty} title="No cheaper model among those in use" />`}>
             ${(data) => html`<p class="muted small">${data.note}</p><${DataTable} caption="Cheaper models" columns=${CHEAPER} rows=${data.models} sortBy="saving" keyOf=${(row) => row.model + row.other_model} most=${8} />`}
           <//>
         <//>
       </div>
-      <div class="span-6 stack">
+      <div class="span-6">
         <${Panel} title="Cache" explain="Models with much input of which little comes from the provider’s cache">
           <${Loaded} of=${load} rows=${3} isEmpty=${(data) => !low(data).length} empty=${html`<${Empty} title="Caches are well used" />`}>
             ${(data) => html`<${DataTable} caption="Models with little use of the cache" columns=${CACHE} rows=${low(data)} sortBy="input" keyOf=${(row) => row.provider + row.model} most=${5} />`}
           <//>
         <//>
+      </div>
+      <div class="span-6">
         <${Panel} title="Calls that came to nothing" explain="Models with many calls refused, failed or given up">
           <${Loaded} of=${load} rows=${3} isEmpty=${(data) => !data.waste.length} empty=${html`<${Empty} title="Few calls are lost" />`}>
             ${(data) => html`<${DataTable} caption="Calls refused, failed or given up" columns=${WASTE} rows=${data.waste} sortBy="share" keyOf=${(row) => row.provider + row.model} most=${5} />`}

@@ -58,7 +58,7 @@ export function StopsPanel({ stops }) {
   return html`
     <${Panel} title="Emergency stop" actions=${html`<button class="button button-bad" onClick=${() => open(true)}><${Icon} name="stop" />Stop…</button>`}>
       <${Loaded} of=${stops} rows=${2} isEmpty=${(data) => !data.stops.length} empty=${html`<${Empty} title="Nothing is stopped">All calls within their limits go through.<//>`}>
-        ${(data) => html`<ul class="stack">${data.stops.map((stop) => html`<li class="note note-bad" key=${nameOf(stop)}><b>${nameOf(stop)}</b> ${stop.reason} <span class="small">by ${stop.by}, <${When} at=${stop.at} />${stop.cut_streams ? ", streams cut" : ""}</span><button class="button" onClick=${() => letGo(stop)}>Release</button></li>`)}</ul>`}
+        ${(data) => html`<ul class="stack">${data.stops.map((stop) => html`<li class="note note-bad" key=${nameOf(stop)}><span><b>${nameOf(stop)}</b> ${stop.reason} <span class="small">by ${stop.by}, <${When} at=${stop.at} />${stop.cut_streams ? ", streams cut" : ""}</span></span><button class="button" onClick=${() => letGo(stop)}>Release</button></li>`)}</ul>`}
       <//>
       ${isOpen && html`<${StopDialog} onClose=${() => open(false)} />`}
     <//>

@@ -19,6 +19,7 @@ export function Unpriced({ rows, period }) {
     if (isDone) refreshAll();
   };
   return html`
+    <div>
     <div class="note note-warn">
       <span><b>${plural(rows.length, "model")} without a price:</b> ${rows.map((row, index) => html`${index ? ", " : ""}<a href=${href("records", { model: row.model, ...period })}>${row.provider}/${row.model}</a> (${plural(row.unpriced, "call")})`)}. Their cost is unknown, not zero. Add a price to prices.yaml, then price again.</span>
       <button class="button" onClick=${look}>Price again…</button>
@@ -29,5 +30,6 @@ export function Unpriced({ rows, period }) {
         <footer class="dialog-foot"><button class="button" onClick=${() => setTrial(null)}>Close</button><button class="button button-main" disabled=${!trial.changed} onClick=${price}>Price ${count(trial.changed)} records</button></footer>
       <//>
     `}
+    </div>
   `;
 }

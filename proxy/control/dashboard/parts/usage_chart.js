@@ -35,10 +35,10 @@ export function UsageChart({ of, group, metric, filters = {}, height, onOnly, ma
   const pick = (index, one) => go(recordsOf({ column: columns[index], one, group, filters }));
   return html`
     <${Loaded} of=${load} rows=${6} tall isEmpty=${() => !series.length} empty=${html`<${Empty} title="No calls in this period">Widen the period, or take a filter away.<//>`}>
-      ${() => html`
+      ${() => html`<div>
         <${ColumnsChart} columns=${columns} series=${series} format=${axisOf(metric)} label=${label} height=${height} onPick=${pick} marked=${own ?? marked} />
         <${Legend} series=${series} onMark=${setOwn} onPick=${onOnly} />
-      `}
+      </div>`}
     <//>
   `;
 }

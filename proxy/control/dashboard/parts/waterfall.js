@@ -27,6 +27,7 @@ export function Waterfall({ timings, total }) {
   const whole = Math.max(total ?? 0, ...stages.map((stage) => stage.until)) || 1;
   const part = (ms) => `${Math.min(100, (ms / whole) * 100).toFixed(2)}%`;
   return html`
+    <div>
     <ol class="waterfall" aria-label="Timings of this call">
       ${stages.map(
         (stage) => html`<li key=${stage.name} title=${`${stage.title}: ${stage.explain}. Reached after ${duration(stage.at)}`}>
@@ -38,5 +39,6 @@ export function Waterfall({ timings, total }) {
       )}
     </ol>
     <p class="waterfall-legend"><span class="swatch waterfall-ours"></span>this proxy <span class="swatch waterfall-theirs"></span>waiting for the provider <span class="swatch waterfall-stream"></span>answer on its way</p>
+    </div>
   `;
 }

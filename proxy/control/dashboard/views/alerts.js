@@ -24,15 +24,17 @@ export function View({ query, part }) {
   const rows = load.data?.alerts ?? [];
   const kinds = { "": "any kind", ...Object.fromEntries(KINDS.map((kind) => [kind, words(kind)])) };
   return html`
+    <div class="view">
     <${ViewHead} title="Alerts" explain="Each is raised once for its window and threshold."><${RangePicker} query=${query} /><//>
     <${Panel} title=${html`<${Segments} label="State" value=${state} options=${STATES} onChange=${(name) => setQuery({ state: name })} />`}
       actions=${html`<${Select} label="Kind" hideLabel value=${query.kind ?? ""} options=${kinds} onChange=${(kind) => setQuery({ kind })} /><${Select} label="Severity" hideLabel value=${query.severity ?? ""} options=${SEVERITIES} onChange=${(severity) => setQuery({ severity })} /><${TableCsv} name="alerts" columns=${COLUMNS} rows=${rows} />`}>
       <${Loaded} of=${load} rows=${6} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${state === "open" ? "Nothing is open" : "No such alerts"}>${state === "open" ? "Alerts come when a limit fills, a day stands out, or the house needs help." : "Choose another state, kind or period."}<//>`}>
-        ${() => html`<${DataTable} caption="Alerts, newest first" columns=${COLUMNS} rows=${rows} sortBy="at" keyOf=${(row) => row.id} rowClass=${(row) => (row.id === part ? "row-here" : row.state === "dismissed" ? "row-off" : "")} />`}
+        ${() => html`<${DataTable} caption="Alerts, newest first" columns=${COLUMNS} rows=${rows} sortBy="at" isCards keyOf=${(row) => row.id} rowClass=${(row) => (row.id === part ? "row-here" : row.state === "dismissed" ? "row-off" : "")} />`}
       <//>
     <//>
     <${Destinations} isOffered=${offers("GET", "/alerts/destinations")} />
     ${offers("GET", "/alerts/deliveries") && html`<${Deliveries} />`}
+    </div>
   `;
 }
 

@@ -29,6 +29,7 @@ export function View({ query }) {
   const search = (query.search ?? "").toLowerCase();
   const rows = [...(load.data?.audit ?? []), ...rest.rows].filter((row) => `${row.action} ${row.subject} ${row.by}`.toLowerCase().includes(search));
   return html`
+    <div class="view">
     <${ViewHead} title="Audit" explain="Written before each change is made, so that no change goes without a line."><${RangePicker} query=${query} /><//>
     <${Panel} title="Changes" actions=${html`<input data-search type="search" aria-label="Search the changes" placeholder="search…" value=${query.search ?? ""} onInput=${(event) => setQuery({ search: event.target.value })} /><${TableCsv} name="audit" columns=${COLUMNS} rows=${rows} />`}>
       <${Loaded} of=${load} rows=${6} isEmpty=${() => !rows.length} empty=${html`<${Empty} title="No changes in this period">Keys, overrides, stops, alerts and prices changed here are written down.<//>`}>
@@ -36,6 +37,7 @@ export function View({ query }) {
       <//>
       ${cursor && html`<p class="table-more"><button class="button" onClick=${next}>Show older</button></p>`}
     <//>
+    </div>
   `;
 }
 

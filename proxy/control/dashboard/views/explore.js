@@ -8,7 +8,7 @@ import { isAdmin } from "../client/session.js";
 import { INTERVALS, usualInterval } from "../words/intervals.js";
 import { GROUPS, METRICS, amountOf, groupName, heightOf } from "../words/metrics.js";
 import { duration, percent } from "../words/numbers.js";
-import { Count, Share, Usd } from "../parts/amounts.js";
+import { Cost, Count, Share, Usd } from "../parts/amounts.js";
 import { DataTable, TableCsv } from "../parts/data_table.js";
 import { RangePicker, Select } from "../parts/fields.js";
 import { FilterBar, filtersOf } from "../parts/filters.js";
@@ -31,6 +31,7 @@ export function View({ query }) {
   const groups = Object.fromEntries(Object.entries(GROUPS).filter(([name]) => isAdmin() || !["user", "team"].includes(name)));
   const only = group && FILTERABLE.includes(group) ? (one) => one.group && narrow(query, group, one.group) : null;
   return html`
+    <div class="view">
     <${ViewHead} title="Explore" explain="Press a column to see its calls; press a name to narrow down to it."><${RangePicker} query=${query} /><//>
     <${Panel} actions=${html`<${SeriesCsv} of=${series} metric=${metric} name=${`${metric}-by-${group ?? "time"}`} />`} title=${html`<span class="muted">${METRICS[metric].label}${group ? ` by ${GROUPS[group].toLowerCase()}` : ""}, per ${interval}</span>`}>
       <div class="stack">
@@ -44,6 +45,7 @@ export function View({ query }) {
       </div>
     <//>
     <${Groups} table=${table} group=${group} metric=${metric} asked=${asked} onMark=${mark} onOnly=${only} />
+    </div>
   `;
 }
 
@@ -80,7 +82,7 @@ function Before({ data, metric }) {
 
 function columnsOf(group, metric, asked, onOnly) {
   const counted = (name, more = {}) => ({ key: name, head: METRICS[name].label, explain: METRICS[name].explain, isNumber: true, sort: (row) => heightOf(amountOf(row, name)), csv: (row) => row[name], csvHead: name, ...more,
-    cell: (row) => (METRICS[name].isMoney ? html`<${Usd} of=${row[name]} />` : html`<${Count} of=${row[name]} what=${METRICS[name].unit} />`) });
+    cell: (row) => (METRICS[name].isMoney ? html`<${Cost} row=${row} />` : html`<${Count} of=${row[name]} what=${METRICS[name].unit} />`) });
   const shareOf = METRICS[metric].isMoney ? "cost_usd" : METRICS[metric].unit === "calls" ? "requests" : "total_tokens";
   const name = (row) => (onOnly && row[group] ? html`<button class="link-button" title="Narrow down to this one" onClick=${() => onOnly({ group: row[group] })}>${row[group]}</button>` : groupName(row[group]));
   return [

@@ -35,19 +35,21 @@ export function View({ query }) {
       refreshAll();
     });
   return html`
+    <div class="view">
     <${ViewHead} title="Keys" explain="A virtual key names a user; the provider’s real key is put in its place. Only a hash is kept.">
       <${Segments} label="Show" value=${isAll ? "all" : "active"} options=${{ active: "Active", all: "All" }} onChange=${(name) => setQuery({ show: name === "all" ? "all" : null })} />
       <button class="button button-main" onClick=${() => setOpen({ kind: "make" })}><${Icon} name="plus" />Make a key</button>
     <//>
     <${Panel} title=${html`<span class="number">${rows.length}</span> keys`} actions=${html`<input data-search type="search" aria-label="Search keys" placeholder="search…" value=${query.search ?? ""} onInput=${(event) => setQuery({ search: event.target.value })} /><${TableCsv} name="keys" columns=${columns} rows=${rows} />`}>
       <${Loaded} of=${load} rows=${6} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${search ? "No key matches" : "No keys yet"}>${search ? "Try a shorter word." : "Without one, callers use their own provider keys and are told apart by fingerprint."}<//>`}>
-        ${() => html`<${DataTable} caption="Virtual keys" columns=${columns} rows=${rows} sortBy="user" descending=${false} keyOf=${(row) => row.key_id + row.origin} rowClass=${(row) => (row.state === "active" ? "" : "row-off")} />`}
+        ${() => html`<${DataTable} caption="Virtual keys" columns=${columns} rows=${rows} sortBy="user" isCards descending=${false} keyOf=${(row) => row.key_id + row.origin} rowClass=${(row) => (row.state === "active" ? "" : "row-off")} />`}
       <//>
     <//>
     ${open?.kind === "make" && html`<${KeyDialog} onClose=${close} onMade=${(row) => setOpen({ kind: "secret", row })} />`}
     ${open?.kind === "secret" && html`<${SecretDialog} made=${open.row} onClose=${close} />`}
     ${open?.kind === "revoke" && html`<${Confirm} title="Revoke this key?" text=${`${open.row.name ?? open.row.key_id} of ${open.row.user}: calls with it are refused from now on. This cannot be undone.`} yes="Revoke" onYes=${() => revoke(open.row)} onClose=${close} />`}
     ${open?.kind === "rotate" && html`<${Confirm} title="Rotate this key?" text=${`A new key is made for ${open.row.user}; the old one goes on for 24 hours.`} yes="Rotate" onYes=${() => rotate(open.row)} onClose=${close} />`}
+    </div>
   `;
 }
 

@@ -14,27 +14,29 @@ import { Panel, ViewHead } from "../parts/panel.js";
 import { Empty, Loaded } from "../parts/states.js";
 import { StopsPanel } from "../parts/stops.js";
 
-const NEARNESS = { "0": "All", "0.5": "From 50 %", "0.8": "From 80 %", "1": "Full" };
+const NEARNESS = { "0.0": "All", "0.5": "From 50 %", "0.8": "From 80 %", "1.0": "Full" };
 
 export function View({ query }) {
-  const atLeast = query.at_least in NEARNESS ? query.at_least : "0";
+  const atLeast = query.at_least in NEARNESS ? query.at_least : "0.0";
   const load = useLoad((signal) => get("limits", { limit: 10_000, at_least: atLeast }, signal), [atLeast], { every: 15 });
   const stops = useLoad((signal) => get("switch", {}, signal), [], { every: 15 });
   const search = (query.search ?? "").toLowerCase();
   const rows = (load.data?.limits ?? []).filter((row) => `${row.name} ${row.counter} ${row.origin}`.toLowerCase().includes(search));
   return html`
+    <div class="view">
     <${ViewHead} title="Limits" explain="Fullest first. Held is what calls in flight may still use; it is given back or settled when they end.">
-      <${Segments} label="Filled" value=${atLeast} options=${NEARNESS} onChange=${(value) => setQuery({ at_least: value === "0" ? null : value })} />
+      <${Segments} label="Filled" value=${atLeast} options=${NEARNESS} onChange=${(value) => setQuery({ at_least: value === "0.0" ? null : value })} />
     <//>
     <${Panel} title=${html`<span class="number">${rows.length}</span> limits`}
       actions=${html`<input data-search type="search" aria-label="Search limits" placeholder="search…" value=${query.search ?? ""} onInput=${(event) => setQuery({ search: event.target.value })} /><${TableCsv} name="limits" columns=${COLUMNS} rows=${rows} />`}>
-      <${Loaded} of=${load} rows=${8} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${atLeast === "0" && !search ? "No limits are set" : "No limit is that full"}>${atLeast === "0" && !search ? "Set them in limits.yaml, or on a user’s page." : "That is good news."}<//>`}>
+      <${Loaded} of=${load} rows=${8} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${atLeast === "0.0" && !search ? "No limits are set" : "No limit is that full"}>${atLeast === "0.0" && !search ? "Set them in limits.yaml, or on a user’s page." : "That is good news."}<//>`}>
         ${() => html`<${DataTable} caption="Limits, fullest first" columns=${COLUMNS} rows=${rows} sortBy="bar" keyOf=${(row) => row.counter + row.name} most=${25} /><${LimitLegend} />`}
       <//>
     <//>
     <${StopsPanel} stops=${stops} />
     <${LimitTrial} />
     <${ConfigInForce} isOffered=${offers("GET", "/config")} />
+    </div>
   `;
 }
 
@@ -42,8 +44,8 @@ const COLUMNS = [
   { key: "holder", head: "Of", sort: (row) => row.counter, csv: (row) => row.counter, csvHead: "counter", cell: holderCell },
   { key: "what", head: "Limit", sort: (row) => row.name, csv: (row) => row.name, csvHead: "name", cell: (row) => html`<span title=${row.name}>${limitWords(row)}</span>` },
   { key: "bar", head: "Settled, held, remaining", isFill: true, sort: (row) => row.fraction, csv: (row) => row.fraction, csvHead: "fraction", cell: (row) => html`<${LimitBar} limit=${row} />` },
-  { key: "used", head: "Settled", isNumber: true, isMinor: true, csv: (row) => row.used, cell: (row) => amountText(row, row.used) },
-  { key: "reserved", head: "Held", explain: "Reserved by calls in flight", isNumber: true, isMinor: true, csv: (row) => row.reserved, cell: (row) => amountText(row, row.reserved) },
+  { key: "used", head: "Settled", isNumber: true, isMinor: true, csv: (row) => row.used },
+  { key: "reserved", head: "Held", explain: "Reserved by calls in flight", isNumber: true, isMinor: true, csv: (row) => row.reserved },
   { key: "remaining", head: "Remaining", isNumber: true, isMinor: true, csv: (row) => row.remaining, cell: (row) => amountText(row, row.remaining) },
   { key: "resets", head: "Begins anew", isMinor: true, sort: (row) => row.resets_at, csv: (row) => row.resets_at, cell: (row) => html`<${When} at=${row.resets_at} />` },
   { key: "mode", head: "Mode", isMinor: true, sort: (row) => row.mode, csv: (row) => row.mode, cell: (row) => row.mode },

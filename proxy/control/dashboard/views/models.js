@@ -7,7 +7,7 @@ import { href, periodOf, setQuery } from "../client/route.js";
 import { usualInterval } from "../words/intervals.js";
 import { groupName } from "../words/metrics.js";
 import { duration, percent } from "../words/numbers.js";
-import { Badge, Count, Share, Usd } from "../parts/amounts.js";
+import { Badge, Cost, Count, Share, Usd } from "../parts/amounts.js";
 import { DataTable, TableCsv } from "../parts/data_table.js";
 import { RangePicker, Segments } from "../parts/fields.js";
 import { Panel, ViewHead } from "../parts/panel.js";
@@ -26,6 +26,7 @@ export function View({ query }) {
   const series = useSeries({ query: period, interval: usualInterval(period), group: "model", metric });
   const rows = (table.data?.groups ?? []).filter((row) => row.requests);
   return html`
+    <div class="view">
     <${ViewHead} title="Models and prices" explain="Cost, speed and reliability of every model in use, and the price table in force."><${RangePicker} query=${query} /><//>
     <${Unpriced} rows=${rows.filter((row) => row.unpriced)} period=${period} />
     <${Panel} title=${`${METRICS[metric]} by model`} actions=${html`<${Segments} label="Shown" value=${metric} options=${METRICS} onChange=${(name) => setQuery({ metric: name })} /><${SeriesCsv} of=${series} metric=${metric} name=${`models-${metric}`} />`}>
@@ -38,6 +39,7 @@ export function View({ query }) {
     <//>
     ${offers("GET", "/recommendations") && html`<${Savings} period=${period} />`}
     <${PriceTable} query=${query} />
+    </div>
   `;
 }
 
@@ -60,7 +62,7 @@ const columnsOf = (period) => [
   { key: "model", head: "Model", sort: (row) => groupName(row.model), csv: (row) => row.model, cell: (row) => html`<span class="two-lines">${row.model ? html`<a href=${href("explore", { ...period, model: row.model, group_by: "user" })}>${row.model}</a>` : html`<span>${groupName(row.model)}</span>`}<span class="small">${row.provider}</span></span>` },
   { key: "requests", head: "Calls", isNumber: true, sort: (row) => row.requests, csv: (row) => row.requests, cell: (row) => html`<${Count} of=${row.requests} what="calls" />` },
   { key: "total_tokens", head: "Tokens", isNumber: true, isMinor: true, sort: (row) => row.total_tokens, csv: (row) => row.total_tokens, cell: (row) => html`<${Count} short of=${row.total_tokens} what="tokens" />` },
-  { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => (row.unpriced === row.requests - row.denied - row.failed && row.unpriced ? html`<${Usd} of=${null} />` : html`<${Usd} of=${row.cost_usd} />`) },
+  { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Cost} row=${row} />` },
   { key: "share", head: "Share", explain: "Share of the cost", isNumber: true, isMinor: true, cell: (row) => html`<${Share} of=${row.share?.cost_usd} />` },
   { key: "mean", head: "Per call", explain: "Mean cost of an answered call", isNumber: true, isMinor: true, sort: (row) => Number(row.averages?.cost_usd), csv: (row) => row.averages?.cost_usd, cell: (row) => html`<${Usd} of=${row.averages?.cost_usd ?? null} />` },
   { key: "first", head: "First byte", explain: "Mean time to the provider’s first byte", isNumber: true, sort: (row) => row.averages?.time_to_first_byte_ms, csv: (row) => row.averages?.time_to_first_byte_ms, csvHead: "time_to_first_byte_ms", cell: (row) => duration(row.averages?.time_to_first_byte_ms) },

@@ -14,7 +14,7 @@ import { attempt } from "../parts/toasts.js";
 
 export function View({ query }) {
   const user = session().identity?.user;
-  if (!user) return html`<${ViewHead} title="My usage" /><${Panel}><${Empty} title=${isAdmin() ? "The admin key is nobody’s" : "No usage yet"}>${isAdmin() ? html`It makes no calls. See <a href="#/users">the users</a>, or log in with a user’s key.` : "It appears here with your first call."}<//><//>`;
+  if (!user) return html`<div class="view"><${ViewHead} title="My usage" /><${Panel}><${Empty} title=${isAdmin() ? "The admin key is nobody’s" : "No usage yet"}>${isAdmin() ? html`It makes no calls. See <a href="#/users">the users</a>, or log in with a user’s key.` : "It appears here with your first call."}<//><//></div>`;
   return html`<${Mine} user=${user} query=${query} />`;
 }
 
@@ -26,6 +26,7 @@ function Mine({ user, query }) {
   const save = (format) => () => attempt(() => download(`${path}/export`, { format }, `my-usage.${format}`), "The export is being saved");
   const open = alerts.data?.alerts ?? [];
   return html`
+    <div class="view">
     <${ViewHead} title="My usage" explain=${html`You are <b>${user}</b>${load.data?.team ? `, team ${load.data.team}` : ""}${load.data?.tier ? `, tier ${load.data.tier}` : ""}.${load.data?.allowed_models ? ` You may call ${load.data.allowed_models.join(", ")}.` : ""}`}><${RangePicker} query=${query} /><//>
     ${open.length > 0 && html`<${Panel} title="Worth knowing"><ul class="alert-list">${open.map((alert) => html`<li key=${alert.id}><${Severity} of=${alert.severity} /><span title=${alert.text}>${alert.title}</span><span class="small muted"><${When} at=${alert.at} /></span></li>`)}</ul><//>`}
     <div class="filters">
@@ -34,5 +35,6 @@ function Mine({ user, query }) {
       <${CsvButton} label="All my data, JSON Lines" title="Every record of yours, exactly" onClick=${save("jsonl")} />
     </div>
     <${Loaded} of=${load} rows=${10}>${(data) => html`<${PersonUsage} data=${data} user=${user} period=${period} />`}<//>
+    </div>
   `;
 }

@@ -30,6 +30,7 @@ export function View({ query }) {
     <${SeriesCsv} of=${series} metric=${metric} name=${`${metric}-by-${group}`} />
   `;
   return html`
+    <div class="view">
     <${ViewHead} title="Overview"><${RangePicker} query=${query} /><//>
     <${Attention} stats=${stats} />
     <${Tiles} />
@@ -39,7 +40,7 @@ export function View({ query }) {
           <${UsageChart} of=${series} group=${group} metric=${metric} onOnly=${only} height=${290} />
         <//>
       </div>
-      <div class="span-4"><${MonthForecast} metric=${metric} /></div>
+      <div class="span-4"><${MonthForecast} metric=${metric} height=${300} /></div>
     </div>
     <div class="grid grid-stretch">
       <div class="span-4"><${NearLimits} stats=${stats} /></div>
@@ -47,5 +48,6 @@ export function View({ query }) {
       <div class="span-4"><${TopTable} stats=${stats} of="model" title="Top models" period=${period} /></div>
     </div>
     <${LiveFeed} />
+    </div>
   `;
 }

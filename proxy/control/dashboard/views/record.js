@@ -21,8 +21,10 @@ const SOURCES = {
 export function View({ part }) {
   const load = useLoad((signal) => get(`usage/records/${encodeURIComponent(part)}`, {}, signal), [part]);
   return html`
+    <div class="view">
     <${ViewHead} title="Call" explain=${html`<code>${part}</code>`}><a class="button" href=${href("records")}>All records</a><//>
     <${Loaded} of=${load} rows=${8}>${(record) => html`<${Detail} record=${record} />`}<//>
+    </div>
   `;
 }
 

@@ -32,6 +32,7 @@ export function View({ query }) {
   const save = (format) => () => attempt(() => download("usage/export", inZone({ ...asked, format }), `usage.${format}`), "The export is being saved");
   const suggestions = { model: byModel.data?.groups.map((row) => row.model).filter(Boolean) ?? [] };
   return html`
+    <div class="view">
     <${ViewHead} title=${isAdmin() ? "Records" : "My records"} explain="Every answered call, exactly once.">
       <${RangePicker} query=${query} usual="7d" />
     <//>
@@ -47,6 +48,7 @@ export function View({ query }) {
         <//>
       </div>
     <//>
+    </div>
   `;
 }
 

@@ -14,6 +14,7 @@ import { Empty, Loaded } from "../parts/states.js";
 export function View() {
   const load = useLoad((signal) => get("stats", { range: "today" }, signal), [], { every: 5 });
   return html`
+    <div class="view">
     <${ViewHead} title="System" explain="Whether the house is well. Asked of every worker each five seconds." />
     <${Loaded} of=${load} rows=${8}>
       ${(data) => html`
@@ -29,6 +30,7 @@ export function View() {
     <//>
     <${ConfigInForce} isOffered=${offers("GET", "/config")} />
     <${Panel} title="For machines"><p class="muted">The same and more for Prometheus at <a href="/metrics">/metrics</a>; the API is described at <a href="/api/v1/openapi.json">/api/v1/openapi.json</a>; liveness at <a href="/healthz">/healthz</a>, readiness at <a href="/readyz">/readyz</a>.</p><//>
+    </div>
   `;
 }
 
@@ -47,8 +49,8 @@ function Standing({ health }) {
     ...health.workers.filter((one) => one.quota?.state && one.quota.state !== "normal").map((one) => `Worker ${one.worker}: quota store ${one.quota.state}`),
   ].filter(Boolean);
   return troubles.length
-    ? html`<div class="note note-bad"><b>Wants a look:</b> ${troubles.join("; ")}.</div>`
-    : html`<p class="note"><${Badge} tone="good">well<//> Release <b>${health.version}</b>, rules <code>${health.rules_version}</code>, ${health.workers.length} worker${health.workers.length === 1 ? "" : "s"}.</p>`;
+    ? html`<div class="note note-bad"><span><b>Wants a look:</b> ${troubles.join("; ")}.</span></div>`
+    : html`<p class="note"><${Badge} tone="good">well<//><span>Release <b>${health.version}</b>, rules <code>${health.rules_version}</code>, ${health.workers.length} worker${health.workers.length === 1 ? "" : "s"}.</span></p>`;
 }
 
 function Workers({ workers, version }) {

@@ -24,8 +24,9 @@ export function View({ part: user, query }) {
   const close = () => setOpen(null);
   const stop = stops.data?.stops.find((one) => one.scope === "user" && one.value === user);
   return html`
+    <div class="view">
     <${ViewHead} title=${user} explain=${load.data && html`<${Standing} data=${load.data} />`}><${RangePicker} query=${query} /><//>
-    ${stop && html`<p class="note note-bad"><b>Stopped.</b> ${stop.reason || "No reason was given."} <span class="small">by ${stop.by}, <${When} at=${stop.at} /></span><button class="button" onClick=${() => letGo(stop)}>Release</button></p>`}
+    ${stop && html`<p class="note note-bad"><span><b>Stopped.</b> ${stop.reason || "No reason was given."} <span class="small">by ${stop.by}, <${When} at=${stop.at} /></span></span><button class="button" onClick=${() => letGo(stop)}>Release</button></p>`}
     ${load.data?.override && html`<${OverrideNote} override=${load.data.override} path=${path} />`}
     <div class="filters">
       <button class="button" onClick=${() => setOpen("override")}><${Icon} name="limits" />Override limits</button>
@@ -40,6 +41,7 @@ export function View({ part: user, query }) {
     ${open === "stop" && html`<${StopDialog} scope="user" value=${user} onClose=${close} />`}
     ${open === "erase" && html`<${Confirm} title=${`Erase all data of ${user}?`} text="Their records are made nameless or removed, their keys revoked, their override taken away. Totals stay true. This cannot be undone." yes="Erase" onClose=${close}
       onYes=${async () => (await attempt(() => send("DELETE", `${path}/data`), `The data of ${user} is gone`)) && (close(), refreshAll())} />`}
+    </div>
   `;
 }
 
@@ -50,5 +52,5 @@ const Standing = ({ data }) => html`
 
 function OverrideNote({ override, path }) {
   const remove = async () => (await attempt(() => send("DELETE", `${path}/limits`), "The override is gone; the YAML holds again")) && refreshAll();
-  return html`<p class="note note-warn"><b>Limits are overridden</b> ${override.reason ?? ""} <span class="small">by ${override.by}, <${When} at=${override.at} />${override.until ? html`, ends <${When} at=${override.until} />` : ", without an end"}</span><button class="button" onClick=${remove}>Remove override</button></p>`;
+  return html`<p class="note note-warn"><span><b>Limits are overridden.</b> ${override.reason ?? ""} <span class="small">by ${override.by}, <${When} at=${override.at} />${override.until ? html`, ends <${When} at=${override.until} />` : ", without an end"}</span></span><button class="button" onClick=${remove}>Remove override</button></p>`;
 }

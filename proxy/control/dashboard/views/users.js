@@ -70,6 +70,7 @@ export function View({ query }) {
   const rows = (found.data ?? []).filter((row) => row.name.toLowerCase().includes(search) && (!query.team || row.team === query.team));
   const columns = columnsOf(kind);
   return html`
+    <div class="view">
     <${ViewHead} title="Users and teams" explain="Today and this month, the fullest limit of each, and where the month will end.">
       <${Segments} label="Show" value=${kind === "team" ? "teams" : "users"} options=${{ users: "Users", teams: "Teams" }} onChange=${(name) => setQuery({ show: name, team: null })} />
     <//>
@@ -80,6 +81,7 @@ export function View({ query }) {
         ${() => html`<${DataTable} key=${kind} caption=${`${kind}s and their use`} columns=${columns} rows=${rows} sortBy="month_cost" keyOf=${(row) => row.name} /><${LimitLegend} />`}
       <//>
     <//>
+    </div>
   `;
 }
 
