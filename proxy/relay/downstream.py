@@ -9,14 +9,13 @@ What is not here: a request's body on its way (request.py), what it means (excha
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
 import httptools
 
 from proxy.errors import ClientError
+from proxy.relay import kernel
 from proxy.relay.clock import NEVER, Watched
 from proxy.relay.refusals import plain_refusal
 from proxy.relay.request import Request
@@ -37,8 +36,6 @@ LINGER_SECONDS = 2.0
 closed, so that the client reads the answer instead of a reset (RFC 9112 §9.6)."""
 PROBE_SECONDS = 0.1
 """How often it is looked up whether a half-closed client has answered what was written to it with a reset."""
-TCP_CLOSE = 7
-"""First byte of Linux' tcp_info: the connection is no more."""
 
 
 class ClientConnection(asyncio.Protocol, Watched):
@@ -148,10 +145,7 @@ class ClientConnection(asyncio.Protocol, Watched):
     @property
     def is_reset(self) -> bool:
         """Whether a client that has half-closed is known to be gone; the kernel tells, for nobody reads that socket any more."""
-        opened = self.transport.get_extra_info("socket") if self.has_half_closed and self.transport is not None else None
-        if self.is_gone or opened is None or opened.family == socket.AF_UNIX:
-            return self.is_gone
-        return bool(opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE)
+        return self.is_gone or (self.has_half_closed and self.transport is not None and kernel.is_reset(self.transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_gone = True
@@ -167,7 +161,7 @@ class ClientConnection(asyncio.Protocol, Watched):
     def pause_writing(self) -> None:
         self._is_writing_paused = True
         self._waits_for = "writing"
-        self._unsent_bytes = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        self._unsent_bytes = 0
         self.deadline = self.state.clock.now + self.state.rules.settings.write_timeout_seconds
         if self.exchange is not None:
             self.exchange.client_paused(True)
@@ -326,9 +320,7 @@ class ClientConnection(asyncio.Protocol, Watched):
         """End the connection so that the client sees a cut answer, not a complete one."""
         if self.transport is not None and not self.is_gone:
             self._is_closing = True
-            opened = self.transport.get_extra_info("socket")
-            if opened is not None:  # a reset: a FIN would be the good end of an answer without length or chunks
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            kernel.reset_on_close(self.transport)
             self.transport.abort()
 
     def abort_after_writing(self) -> None:
@@ -405,16 +397,16 @@ class ClientConnection(asyncio.Protocol, Watched):
 
     def expire(self, now: float) -> None:
         """The deadline has passed (called by the worker's tick)."""
+        waited_for = self._waits_for
+        if waited_for == "probe" and not self._is_closing:
+            self.deadline = now + PROBE_SECONDS
+            if self.is_reset:
+                self.abort()
+            return
         if self.transport is None or self._takes_what_is_written(now):
             return
         self.deadline = NEVER
-        waited_for = self._waits_for
-        if waited_for == "probe":
-            if self.is_reset:
-                self.abort()
-            elif self.exchange is not None:
-                self.deadline = now + PROBE_SECONDS
-        elif self._is_closing or waited_for == "idle":
+        if self._is_closing or waited_for == "idle":
             self._is_closing = True
             self.transport.abort()  # everything that was to be said has been said: no reset
         elif waited_for == "head":
@@ -427,7 +419,7 @@ class ClientConnection(asyncio.Protocol, Watched):
 
     def _takes_what_is_written(self, now: float) -> bool:
         """Whether a slow client is still on its way through the answer: then it gets more time."""
-        unsent = 0 if self.is_gone or self.transport is None else self.transport.get_write_buffer_size()
+        unsent = 0 if self.is_gone or self.transport is None else kernel.unsent_bytes(self.transport)
         has_moved = unsent > 0 and (unsent < self._unsent_bytes or not self._unsent_bytes)
         self._unsent_bytes = unsent
         if has_moved:

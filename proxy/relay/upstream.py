@@ -147,20 +147,24 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self.deadline = self.pool.clock.now + self.pool.provider.between_bytes_timeout_seconds
         try:
             rest, error = self._parse(data)
-            if self._head is None and error is None:
+            if not self._is_head_given and error is None:
                 self._head_bytes += len(data)
-                if self._head_bytes > MAX_RESPONSE_HEAD_BYTES:
-                    error = UpstreamBroken("the provider's response head is larger than 256 KiB")
+                if self._head_bytes > MAX_RESPONSE_HEAD_BYTES and self._is_head_too_large():
+                    self._head, error = None, UpstreamBroken("the provider's response head is larger than 256 KiB")
             self._hand_over(sink)
-            if error is not None and not self._is_complete:
+            if error is not None and (self._head is None or not self._is_complete):
                 self._fail(error)
-            elif self._is_complete and self.sink is sink:
+            elif self._is_complete and self._head is not None and self.sink is sink:
                 self._finish(sink, rest, is_clean=error is None and not self._has_garbage)
             sink.answer_flush()
         except Exception as fault:  # noqa: BLE001 told to the exchange, which logs it
             # A fault of ours while an answer passed: the exchange must hear of it, or its client waits for ever.
             self._close()
             sink.answer_broke(fault)
+
+    def _is_head_too_large(self) -> bool:
+        """What was read may be body for the most part."""
+        return self._head is None or sum([len(n) + len(v) + 4 for n, v in self._headers]) > MAX_RESPONSE_HEAD_BYTES
 
     def _parse(self, data: bytes) -> tuple[bytes, UpstreamBroken | None]:
         """Run the parser; what follows an upgrade, and what is wrong with the bytes."""

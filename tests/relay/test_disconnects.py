@@ -33,7 +33,7 @@ LIMITS = "defaults:\n  tokens: {per_day: 1_000_000}\n  concurrent_requests: 5\n"
 
 async def until(is_so: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
-        while not is_so():  # noqa: ASYNC110 many things are waited for, few have an event
+        while not is_so():
             await asyncio.sleep(0.005)
 
 

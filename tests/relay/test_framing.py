@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from tests.relay.chat import completion
 from tests.relay.conftest import House
 from tests.relay.relay_house import request_bytes
 from tests.relay.scripted_upstream import ReadBytes, ReadHead, ReadRequest, Send, answer
 
-PLAIN = b'{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,"total_tokens":12}}'
+PLAIN = completion()
 ONE = [ReadRequest(), Send(answer(PLAIN))]
 TWO = [ReadRequest(), Send(answer(PLAIN)), ReadRequest(), Send(answer(PLAIN))]
 
@@ -183,24 +184,27 @@ async def test_half_close_after_the_request_still_gets_its_answer(house: House) 
         assert (await relay.record()).outcome == "ok"
 
 
+POST = b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\n"
+UPLOAD = b"POST /openai/v1/files HTTP/1.1\r\nHost: a\r\n"
 AMBIGUOUS = {
-    "length and chunked": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "chunked and length": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-    "two lengths": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-    "the same length twice": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-    "a list of lengths": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc",
-    "a signed length": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
-    "gzip, chunked": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "chunked twice": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "unknown coding": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "length and chunked": POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked and length": POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "the same length twice": POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "a list of lengths": POST + b"Content-Length: 3, 3\r\n\r\nabc",
+    "a signed length": POST + b"Content-Length: +3\r\n\r\nabc",
+    "gzip, chunked": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked twice": POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "unknown coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "chunked in HTTP/1.0": b"POST /openai/v1/x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "bare LF": b"POST /openai/v1/x HTTP/1.1\nHost: a\nContent-Length: 0\n\n",
     "LF inside the head": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\nX: b\r\n\r\n",
-    "space before the colon": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc",
-    "folded header": b"POST /openai/v1/x HTTP/1.1\r\nHost: a\r\nX: b\r\n Content-Length: 3\r\n\r\nabc",
-    "chunk size with a space": b"POST /openai/v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
-    "chunk ended by LF": b"POST /openai/v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
-    "chunk size too large": b"POST /openai/v1/files HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+    "space before the colon": POST + b"Content-Length : 3\r\n\r\nabc",
+    "folded header": POST + b"X: b\r\n Content-Length: 3\r\n\r\nabc",
+    "chunk size with a space": UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
+    "chunk ended by LF": UPLOAD + b"Transfer-Encoding: chunked\r\n\r\n3\nabc\n0\n\n",
+    "chunk size too large": UPLOAD + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc",
+    "two hosts": POST + b"Host: b\r\nContent-Length: 0\r\n\r\n",
     "NUL in a value": b"GET /openai/v1/x HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
     "not HTTP": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "unknown method": b"BREW /openai/v1/x HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -198,7 +198,7 @@ async def test_what_waits_for_a_side_still_goes_out_when_the_other_is_lost() -> 
         ends.client_reader._transport.pause_reading()  # type: ignore[attr-defined]
         ends.upstream.write(b"y" * 200_000)
         await ends.upstream.drain()
-        while ends.tunnel.upstream_bytes < 200_000:  # noqa: ASYNC110 a counter, no event
+        while ends.tunnel.upstream_bytes < 200_000:
             await asyncio.sleep(0.01)
         ends.upstream.close()
         await asyncio.sleep(0.05)
