@@ -134,6 +134,8 @@ class WorkerPlan:
     link_fd: int | None
     restarts: int = 0
     """How often its place was filled again after a death."""
+    relays_control: bool = True
+    """Whether /api, /dashboard and /metrics are answered at the public port."""
 
 
 async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
@@ -160,7 +162,7 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     states: list[RelayState] = []
     quota = open_quota(environ, where, lambda: (states[0].rules if states else rules).timezone)
     await quota.start()
-    state = RelayState(rules, quota, spool, Estimator(), Clock(), str(where.control_socket))
+    state = RelayState(rules, quota, spool, Estimator(), Clock(), str(where.control_socket) if plan.relays_control else None)
     states.append(state)
     worker = Worker(state, socket.socket(fileno=plan.listen_fd), snapshots, build)
     inspector = Inspector(state, plan.number, where.worker_socket(plan.number), quota_kind(environ), plan.restarts)

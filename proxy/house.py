@@ -100,12 +100,13 @@ def run_house(
     settings = documents.settings()
     configure_logs(settings.log_level)
     raise_file_limit()
-    control = ["_control"]
+    control, worker = ["_control"], ["_worker"]
     if config is not None:
         control += ["--config", str(config)]
     if control_port is not None:
         control += ["--host", host, "--control-port", str(control_port)]
-    worker_arguments = [["_worker", "--number", str(number)] for number in range(workers)]
+        worker += ["--without-control"]
+    worker_arguments = [[*worker, "--number", str(number)] for number in range(workers)]
     bound = listeners[0].getsockname()
     log.info(
         "listening",
@@ -238,6 +239,7 @@ def run_child(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     parser.add_argument("--listen-fd", type=int, default=-1)
     parser.add_argument("--link-fd", type=int, default=None)
     parser.add_argument("--restarts", type=int, default=0)
+    parser.add_argument("--without-control", action="store_true")
     parser.add_argument("--config", type=Path, default=None)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--control-port", type=int, default=None)
@@ -247,7 +249,8 @@ def run_child(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     ignore_terminal_signals()
     configure_logs(environ.get("WEIGHBRIDGE_LOG_LEVEL", "info"))
     if asked.kind == "_worker":
-        return run_loop(_exit_zero(run_worker(WorkerPlan(asked.number, asked.listen_fd, asked.link_fd, asked.restarts), environ)))
+        plan = WorkerPlan(asked.number, asked.listen_fd, asked.link_fd, asked.restarts, not asked.without_control)
+        return run_loop(_exit_zero(run_worker(plan, environ)))
     if asked.kind == "_demo":
         return run_loop(_exit_zero(_run_demo_guests(asked.port, asked.url, asked.link_fd)))
     return run_loop(_exit_zero(run_control(asked.config, asked.host, asked.control_port, asked.link_fd, environ)))

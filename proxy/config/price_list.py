@@ -13,6 +13,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
+from proxy.config.own_program import PYTHON, own_environment
 from proxy.errors import ConfigError
 from proxy.pricing import genai_source
 from proxy.pricing.price_data import PriceData
@@ -35,7 +36,12 @@ def ensure_price_list(path: Path) -> None:
         return
     try:
         made = subprocess.run(  # noqa: S603 - this program's own module
-            [sys.executable, "-m", __spec__.name, str(path)], capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
+            [*PYTHON, "-m", __spec__.name, str(path)],
+            env=own_environment(),
+            capture_output=True,
+            text=True,
+            timeout=COMPILE_SECONDS,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"the price list cannot be compiled: {error}") from error

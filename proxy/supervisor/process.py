@@ -7,24 +7,20 @@ Each holds one end of a socket pair: it says `ready` on it, is told `stop` on it
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
-import sys
-import sysconfig
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import structlog
 
+from proxy.config.own_program import PYTHON, own_environment
 from proxy.supervisor.link import PARENTS_SIGNALS, READY, STOP
 from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
-PROGRAM = (sys.executable, "-P", "-m", "proxy")
-"""`-P`: whatever is called proxy.py in the directory where the operator stands is not us."""
+PROGRAM = (*PYTHON, "-m", "proxy")
 UNREADY_SECONDS = 2.0
 """How long a child that is told to stop before it was ready may take: it has nothing to finish."""
 
@@ -120,7 +116,7 @@ async def launch(name: str, command: Sequence[str], inherited: Sequence[int], ta
             str(theirs.fileno()),
             pass_fds=[*inherited, theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=_environment(),
+            env=own_environment(),
         )
     except OSError:
         ours.close()
@@ -129,15 +125,6 @@ async def launch(name: str, command: Sequence[str], inherited: Sequence[int], ta
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)
         theirs.close()
     return ChildProcess(name, process, ours, tasks)
-
-
-def _environment() -> dict[str, str]:
-    """Ours; and where the program runs from a checkout, a child must find the same one."""
-    environment = dict(os.environ)
-    root = str(Path(__file__).resolve().parents[2])
-    if root not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
-    return environment
 
 
 def how_it_ended(code: int | None) -> str:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,9 +82,8 @@ def refusal(folder: Path, *arguments: str, **environment: str) -> str:
         "WEIGHBRIDGE_ADMIN_KEY": ADMIN_KEY,
         **environment,
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy", "serve", "--port", "0", *arguments], env=env, cwd=folder, capture_output=True, text=True, timeout=60
-    )  # fmt: skip
+    command = [sys.executable, "-m", "proxy", "serve", "--port", "0", *arguments]
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
@@ -195,9 +195,9 @@ async def test_calls_go_on_without_the_control_plane(provider: FakeProvider, cal
                         assert answer.status == 200
                         await answer.read()
                         done += 1
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    while not (set(children(house, "_control")) - set(control)):
-                        await asyncio.sleep(0.05)
+                await asyncio.to_thread(
+                    until, lambda old=control: set(children(house, "_control")) - set(old), "another control plane", house
+                )
         await asyncio.to_thread(until, lambda: _api_is_up(house), "the API again", house)
         assert len(await asyncio.to_thread(house.records_when, done, 30, session=call)) == done == 30
 
@@ -227,14 +227,16 @@ async def test_a_signal_to_the_group_lets_answers_finish(provider: FakeProvider,
     with House(files(provider)) as house:
         process = house.process
         assert process is not None
-        async with aiohttp.ClientSession(house.url, headers=headers(call, "words=20, delay=0.1")) as client:
-            async with client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer:
-                await answer.content.readuntil(b"\n\n")
-                os.killpg(process.pid, number)
-                await asyncio.sleep(0.7)
-                with pytest.raises(ConnectionRefusedError):
-                    await asyncio.open_connection("127.0.0.1", house.port)
-                assert b"[DONE]" in await answer.read()
+        async with (
+            aiohttp.ClientSession(house.url, headers=headers(call, "words=20, delay=0.1")) as client,
+            client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer,
+        ):
+            await answer.content.readuntil(b"\n\n")
+            os.killpg(process.pid, number)
+            await asyncio.sleep(0.7)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", house.port)
+            assert b"[DONE]" in await answer.read()
         assert await asyncio.to_thread(process.wait, PATIENCE_SECONDS) == 0
         house.process = None
 
@@ -250,36 +252,41 @@ async def test_a_roll_under_load_drops_nothing(provider: FakeProvider, quota_red
         ids: list[str] = []
 
         async def stream() -> None:
-            async with aiohttp.ClientSession(house.url, headers=headers(call, "words=60, delay=0.1")) as client:
-                async with client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer:
-                    assert answer.status == 200
-                    assert b"[DONE]" in await answer.read()
-                    ids.append(answer.headers["x-weighbridge-request-id"])
+            async with (
+                aiohttp.ClientSession(house.url, headers=headers(call, "words=60, delay=0.1")) as client,
+                client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer,
+            ):
+                assert answer.status == 200
+                assert b"[DONE]" in await answer.read()
+                ids.append(answer.headers["x-weighbridge-request-id"])
 
         async def short_calls() -> None:
             while not rolled.is_set():
-                async with aiohttp.ClientSession(house.url, headers=headers(call, "words=3")) as client:
-                    async with client.post("/v1/chat/completions", json=BODY) as answer:
-                        assert answer.status == 200
-                        await answer.read()
-                        ids.append(answer.headers["x-weighbridge-request-id"])
+                async with (
+                    aiohttp.ClientSession(house.url, headers=headers(call, "words=3")) as client,
+                    client.post("/v1/chat/completions", json=BODY) as answer,
+                ):
+                    assert answer.status == 200
+                    await answer.read()
+                    ids.append(answer.headers["x-weighbridge-request-id"])
                 await asyncio.sleep(0.01)
 
         async def roll() -> None:
             await asyncio.sleep(0.5)
             assert house.process is not None
             os.kill(house.process.pid, signal.SIGHUP)
-            async with asyncio.timeout(60):
-                while '"roll_done"' not in house.log:
-                    await asyncio.sleep(0.05)
+            await asyncio.to_thread(until, lambda: '"roll_done"' in house.log, "the end of the roll", house)
             await asyncio.sleep(0.5)
             rolled.set()
 
         await asyncio.gather(*(stream() for _ in range(20)), short_calls(), short_calls(), roll())
         assert len(ids) > 40
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while set(before) & set(now := children(house, "_worker") + children(house, "_control")) or len(now) != 3:
-                await asyncio.sleep(0.05)
+
+        def is_all_new() -> bool:
+            now = children(house, "_worker") + children(house, "_control")
+            return len(now) == 3 and not set(before) & set(now)
+
+        await asyncio.to_thread(until, is_all_new, "three new processes", house)
         records = await asyncio.to_thread(house.records_when, len(ids), 30, session=call)
         assert {record["id"] for record in records} == set(ids)
         assert {record["outcome"] for record in records} == {"ok"}
@@ -288,25 +295,21 @@ async def test_a_roll_under_load_drops_nothing(provider: FakeProvider, quota_red
 
 
 async def test_what_runs_during_a_roll_counts_in_the_next_process(provider: FakeProvider, call: str) -> None:
-    """Limits in the process: 2 of 3 requests used, one of them by a stream that the old process still finished."""
+    """Limits in the process: of 3 requests one is used by a stream that the old process still finished."""
     with House(files(provider, "{requests: {per_day: 3}}")) as house:
-        async with aiohttp.ClientSession(house.url, headers=headers(call, "words=50, delay=0.1")) as client:
-            async with client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer:
-                assert answer.status == 200
-                await answer.content.readuntil(b"\n\n")
-                old = children(house, "_worker")
-                assert house.process is not None
-                os.kill(house.process.pid, signal.SIGHUP)
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    while '"roll_done"' not in house.log:
-                        await asyncio.sleep(0.05)
-                assert b"[DONE]" in await answer.read()
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while set(old) & set(children(house, "_worker")):
-                    await asyncio.sleep(0.05)
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while int((await asyncio.to_thread(house.limits_of, USER))[0]["used"]) < 1:
-                    await asyncio.sleep(0.05)
+        async with (
+            aiohttp.ClientSession(house.url, headers=headers(call, "words=50, delay=0.1")) as client,
+            client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer,
+        ):
+            assert answer.status == 200
+            await answer.content.readuntil(b"\n\n")
+            old = children(house, "_worker")
+            assert house.process is not None
+            os.kill(house.process.pid, signal.SIGHUP)
+            await asyncio.to_thread(until, lambda: '"roll_done"' in house.log, "the end of the roll", house)
+            assert b"[DONE]" in await answer.read()
+        await asyncio.to_thread(until, lambda: not set(old) & set(children(house, "_worker")), "the old one's end", house)
+        await asyncio.to_thread(until, lambda: int(house.limits_of(USER)[0]["used"]) >= 1, "the stream in the count", house)
         async with aiohttp.ClientSession(house.url, headers=headers(call)) as client:
             statuses = []
             for _ in range(3):
@@ -325,9 +328,11 @@ async def test_metrics_are_those_of_all_workers(provider: FakeProvider, quota_re
             streams: list[asyncio.Task[None]] = []
 
             async def stream() -> None:
-                async with aiohttp.ClientSession(house.url, headers=headers(call, "words=30, delay=0.1")) as client:
-                    async with client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer:
-                        await answer.read()
+                async with (
+                    aiohttp.ClientSession(house.url, headers=headers(call, "words=30, delay=0.1")) as client,
+                    client.post("/v1/chat/completions", json=BODY | {"stream": True}) as answer,
+                ):
+                    await answer.read()
 
             while len(seen) < 2:  # the kernel chooses the worker by the caller's port
                 streams += [asyncio.create_task(stream()) for _ in range(4)]
@@ -342,3 +347,30 @@ async def test_metrics_are_those_of_all_workers(provider: FakeProvider, quota_re
 
         await asyncio.to_thread(until, lambda: calls() == len(streams), f"{len(streams)} calls in the metrics", house)
         assert await asyncio.to_thread(metric, house, "weighbridge_ledger_rows_total") == {"": float(len(streams))}
+
+
+# ── a port of its own for the control plane ──
+
+
+def test_the_control_plane_can_have_a_port_of_its_own(provider: FakeProvider) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    house = House(files(provider))
+    house._arguments = (*house._arguments, "--control-port", str(port))
+    with house:
+        for path in ("/metrics", "/api/v1/usage/records", "/dashboard"):
+            assert _status(f"{house.url}{path}") == 404
+        assert _status(f"http://127.0.0.1:{port}/metrics") == 200
+        assert _status(f"http://127.0.0.1:{port}/api/v1/usage/records") == 200
+        assert _status(f"{house.url}/healthz") == 200
+
+
+def _status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers={"authorization": f"Bearer {ADMIN_KEY}"}), timeout=10
+        ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
