@@ -21,5 +21,5 @@ const COLUMNS = [
 ];
 
 export const CallsTable = ({ records, caption, without = [] }) => html`
-  <${DataTable} caption=${caption} columns=${COLUMNS.filter((column) => !without.includes(column.key))} rows=${records} keyOf=${(row) => row.id} most=${2000} />
+  <${DataTable} caption=${caption} columns=${COLUMNS.filter((column) => !without.includes(column.key))} rows=${records} keyOf=${(row) => row.id} isCards most=${2000} />
 `;

@@ -8,7 +8,6 @@ import { percent } from "../words/numbers.js";
 import { replay } from "../words/replay.js";
 import { When } from "./amounts.js";
 import { DataTable, TableCsv } from "./data_table.js";
-import { Field } from "./fields.js";
 import { options } from "./override_dialog.js";
 import { Panel } from "./panel.js";
 import { Empty, Skeleton } from "./states.js";

@@ -47,7 +47,7 @@ export function LimitsPanel({ limits }) {
     { key: "bar", head: "Settled, held, remaining", isFill: true, sort: (row) => row.fraction, csv: (row) => row.fraction, csvHead: "fraction", cell: (row) => html`<${LimitBar} limit=${row} />` },
     { key: "resets", head: "Begins anew", explain: "When the window ends and the count starts from nothing", isMinor: true, csv: (row) => row.resets_at, cell: (row) => html`<${When} at=${row.resets_at} none="–" />` },
     { key: "mode", head: "Mode", isMinor: true, csv: (row) => row.mode, cell: (row) => row.mode },
-    { key: "origin", head: "From", explain: "Where this limit stands", csv: (row) => row.origin, cell: (row) => html`<${Badge} tone=${row.origin === "override" ? "warn" : "calm"} title=${row.name}>${row.origin}<//>` },
+    { key: "origin", head: "From", explain: "Where this limit stands", isMinor: true, csv: (row) => row.origin, cell: (row) => html`<${Badge} tone=${row.origin === "override" ? "warn" : "calm"} title=${row.name}>${row.origin}<//>` },
   ];
   return html`
     <${Panel} title="Limits" explain="Every limit that applies must have room" actions=${html`<${TableCsv} name="limits" columns=${columns} rows=${limits} />`}>

@@ -9,7 +9,7 @@ import { Confirm } from "../parts/dialog.js";
 import { RangePicker } from "../parts/fields.js";
 import { Icon } from "../parts/icons.js";
 import { OverrideDialog } from "../parts/override_dialog.js";
-import { CsvButton, Panel, ViewHead } from "../parts/panel.js";
+import { CsvButton, ViewHead } from "../parts/panel.js";
 import { PersonUsage } from "../parts/person_usage.js";
 import { Loaded } from "../parts/states.js";
 import { StopDialog, letGo } from "../parts/stops.js";
@@ -37,7 +37,7 @@ export function View({ part: user, query }) {
       <button class="quiet-button quiet-bad" onClick=${() => setOpen("erase")}>Erase their data</button>
     </div>
     <${Loaded} of=${load} rows=${10}>${(data) => html`<${PersonUsage} data=${data} user=${user} period=${period} />`}<//>
-    ${open === "override" && html`<${OverrideDialog} user=${user} limits=${load.data?.limits ?? []} onClose=${close} />`}
+    ${open === "override" && html`<${OverrideDialog} user=${user} onClose=${close} />`}
     ${open === "stop" && html`<${StopDialog} scope="user" value=${user} onClose=${close} />`}
     ${open === "erase" && html`<${Confirm} title=${`Erase all data of ${user}?`} text="Their records are made nameless or removed, their keys revoked, their override taken away. Totals stay true. This cannot be undone." yes="Erase" onClose=${close}
       onYes=${async () => (await attempt(() => send("DELETE", `${path}/data`), `The data of ${user} is gone`)) && (close(), refreshAll())} />`}
