@@ -67,6 +67,7 @@ class ClientConnection(asyncio.Protocol, Watched):
         self._is_upload_paused = False
         self._is_writing_paused = False
         self._has_upgraded = False
+        self._is_declining = False
 
     # ── asyncio.Protocol ──
 
@@ -119,8 +120,21 @@ class ClientConnection(asyncio.Protocol, Watched):
                 if self._has_upgraded:
                     self._keep_for_tunnel(data)
                     return
-                # An offer to speak something else (Java's client offers h2c) is not taken: RFC 9110 §7.8. On in HTTP/1.1.
-                self._parser = httptools.HttpRequestParser(self)
+                self._decline_upgrade()
+
+    def _decline_upgrade(self) -> None:
+        """An offer to speak something else (Java's client offers h2c) is not taken (RFC 9110 §7.8): on in HTTP/1.1.
+
+        llhttp stops behind the head of such a request, whatever body it announces; read as a request, that body would be
+        smuggled in. So a new parser is told of the same framing, and goes on where this one stopped.
+        """
+        request = self._reading
+        assert request is not None
+        framing = b"Transfer-Encoding: chunked\r\n" if request.head.is_chunked else b""
+        if request.head.content_length is not None:
+            framing = b"Content-Length: %d\r\n" % request.head.content_length
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
 
     def _keep_for_tunnel(self, data: bytes) -> None:
         self.early_tunnel_bytes += data
@@ -176,12 +190,16 @@ class ClientConnection(asyncio.Protocol, Watched):
     # ── httptools callbacks ──
 
     def on_message_begin(self) -> None:
+        if self._is_declining:
+            return  # the head that is told to a new parser has been read
         self._url = b""
         self._headers = []
         self._head_bytes = 0
         self._is_in_head = True
 
     def on_url(self, url: bytes) -> None:
+        if self._is_declining:
+            return
         self._url += url
         if len(self._url) > self.state.rules.settings.max_head_bytes:
             raise ClientError(431, "head_too_large", "The request target is too long.")
@@ -197,6 +215,9 @@ class ClientConnection(asyncio.Protocol, Watched):
             raise ClientError(431, "too_many_headers", f"More than {self.state.rules.settings.max_headers} header lines.")
 
     def on_headers_complete(self) -> None:
+        if self._is_declining:
+            self._is_declining = False
+            return
         self._is_in_head = False
         settings = self.state.rules.settings
         size = len(self._url) + sum([len(name) + len(value) + 4 for name, value in self._headers])
@@ -214,6 +235,8 @@ class ClientConnection(asyncio.Protocol, Watched):
             raise _too_large(settings.max_json_body_bytes)
         if head.upgrade == b"websocket":
             self._has_upgraded = True  # whatever follows is for the tunnel; if there will be none, the connection ends
+        elif self._parser.should_upgrade():
+            self._is_declining = True
         if head.expects_continue and kind == "json" and self.exchange is None:
             head.expects_continue = False
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -229,6 +252,8 @@ class ClientConnection(asyncio.Protocol, Watched):
             raise _too_large(self.state.rules.settings.max_json_body_bytes)
 
     def on_message_complete(self) -> None:
+        if self._is_declining:
+            return  # llhttp takes the head for all of it
         request, self._reading = self._reading, None
         if request is None:
             return
