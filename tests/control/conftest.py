@@ -1,4 +1,7 @@
-"""The control API over a real SQLite ledger, with real rules built from YAML, and workers that are scripted sockets."""
+"""The control API over each of the real ledgers, with real rules built from YAML, and workers that are scripted sockets.
+
+Every test that takes `house` runs twice: on SQLite and on PostgreSQL (one database for the run, emptied between tests).
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ from proxy.control.app import build_app
 from proxy.control.context import Context
 from proxy.control.overlay import OverlayKeeper
 from proxy.control.workers import WorkersLink
-from proxy.ledger.sqlite_ledger import SqliteLedger
 from proxy.records import UsageRecord
 from proxy.routing.callers import key_digest
 from proxy.telemetry.metrics import Metrics
+from tests.control.ledgers import KINDS, open_ledger
+from tests.servers import PostgresServer
 
 ADMIN_KEY = "admin-key-of-the-tests"
 ALICE_KEY = "wb-alice-key-of-the-tests"
@@ -117,10 +121,17 @@ class House:
         return orjson.loads(text)
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    ledger = SqliteLedger(tmp_path / "ledger.sqlite3")
-    await ledger.start()
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresServer) -> str:
+    """One database for all tests of the API."""
+    postgres.run("createdb", "control")
+    return postgres.database_url("control")
+
+
+@pytest.fixture(params=KINDS)
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    ledger = await open_ledger(request.param, tmp_path, url)
     documents = load_texts({"limits.yaml": LIMITS_YAML, "prices.yaml": PRICES_YAML}, {"OPENAI_API_KEY": "sk-upstream"}).as_dict()
     clock, worker, overlays = Clock(), ScriptedWorker(), []
     run = tmp_path / "run"
