@@ -28,8 +28,9 @@ VIEWS = {
 }
 PHONE = {"width": 390, "height": 844}
 RUN_AXE = """async () => {
+  const told = (node) => `${node.html.slice(0, 200)} ${node.failureSummary}`;
   const found = await axe.run(document, {resultTypes: ['violations']});
-  return found.violations.map((one) => `${one.id}: ${one.help}: ` + one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200) + ' ' + node.failureSummary).join(' | '));
+  return found.violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.slice(0, 3).map(told).join(' | ')}`);
 }"""
 
 

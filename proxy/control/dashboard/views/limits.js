@@ -35,7 +35,7 @@ export function View({ query }) {
     <//>
     <${StopsPanel} stops=${stops} />
     <${LimitTrial} />
-    <${ConfigInForce} isOffered=${offers("GET", "/config")} />
+    <${ConfigInForce} isOffered=${offers("GET", "/config")} isOpen />
     </div>
   `;
 }
