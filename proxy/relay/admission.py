@@ -125,7 +125,7 @@ class _Call:
         self._estimator = estimator
         self._when = datetime.fromtimestamp(asked.started_at, UTC)
         self._has_strict = any(limit.mode == "strict" for limit in limits)
-        self.hidden = hidden_input(body) if self._has_strict else PLAIN
+        self.hidden = hidden_input(asked.facts.document) if self._has_strict else PLAIN
 
     async def reserve(self, store: QuotaStore, cap: int | None) -> Reservation | Refusal:
         """Take the holds that a call with this output cap (per choice) needs."""

@@ -114,8 +114,8 @@ class Exchange:
             self._refuse(SPOOL_FULL)
             return
 
-        is_known = self._is_body_read and not request.head.upgrade  # what a session will be asked, nobody knows
-        admitted = await admit(weighing, self._body if is_known else None, state.quota, state.estimator)
+        is_known = request.body_kind == "json" and not request.head.upgrade  # what a session will be asked, nobody knows
+        admitted = await admit(weighing, readable if is_known else None, state.quota, state.estimator)
         if isinstance(admitted, Denied):
             self._refuse(admitted)
             return
