@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -11,6 +11,9 @@ from proxy.control.parameters import read_query
 from proxy.control.replies import json_reply
 from proxy.control.routes import Route
 
+Documents = Callable[[], Mapping[str, object]]
+DOCUMENTS: web.AppKey[Documents] = web.AppKey("config_documents")
+"""Set by whoever runs the application: the files in force, by name without ending (`config.load.Documents.as_dict`)."""
 HIDDEN = "(hidden)"
 _SECRETS = frozenset({"api_key", "headers"})
 """Whatever stands below these may be a credential; a reference such as `${OPENAI_API_KEY}` is none and is shown."""
@@ -19,10 +22,11 @@ _SECRETS = frozenset({"api_key", "headers"})
 async def show_config(request: web.Request) -> web.Response:
     context = context_of(request)
     read_query(request, ())
+    documents = request.app.get(DOCUMENTS, dict)()
     return json_reply(
         {
             "version": context.rules.version,
-            "documents": {name: without_secrets(document) for name, document in context.config_documents().items()},
+            "documents": {name: without_secrets(document) for name, document in documents.items()},
             "mistakes": context.config_mistakes(),
         }
     )

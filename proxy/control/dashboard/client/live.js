@@ -35,9 +35,10 @@ function ratesOf({ minute, since }) {
   const now = Date.now();
   const recent = minute.filter((call) => now - call.seenAt < MINUTE);
   const seconds = Math.max(5, Math.min(60, (now - since) / 1000));
+  const calls = recent.reduce((sum, call) => sum + (call.calls ?? 1), 0);
   const tokens = recent.reduce((sum, call) => sum + (call.total_tokens ?? 0), 0);
   const cost = recent.reduce((sum, call) => sum + (parseUsd(call.cost_usd) ?? 0n), 0n);
-  return { callsPerMinute: Math.round((recent.length * 60) / seconds), tokensPerSecond: tokens / seconds, minuteCost: cost };
+  return { callsPerMinute: Math.round((calls * 60) / seconds), tokensPerSecond: tokens / seconds, minuteCost: cost };
 }
 
 async function open() {
@@ -82,10 +83,11 @@ function parseEvent(text) {
 function take(events) {
   const seenAt = Date.now();
   const calls = events.filter((one) => one.event === "call").map((one) => ({ ...JSON.parse(one.data), seenAt }));
+  const sums = events.filter((one) => one.event === "calls").map((one) => ({ ...JSON.parse(one.data), seenAt }));
   const missed = events.filter((one) => one.event === "dropped").reduce((sum, one) => sum + Number(one.data), 0);
-  if (!calls.length && !missed) return;
+  if (!calls.length && !sums.length && !missed) return;
   tell({
-    minute: [...state.minute.filter((call) => seenAt - call.seenAt < MINUTE), ...calls].slice(-5000),
+    minute: [...state.minute.filter((call) => seenAt - call.seenAt < MINUTE), ...sums, ...calls].slice(-5000),
     latest: state.isPaused ? state.latest : [...calls.reverse(), ...state.latest].slice(0, KEPT),
     missed: state.missed + missed,
   });

@@ -13,7 +13,7 @@ import { Empty, Loaded } from "./states.js";
 
 /** Stops in force, refused configuration, a ledger that is away, open alerts: only where there are any. */
 export function Attention({ stats }) {
-  const stops = useLoad((signal) => get("switch", {}, signal), [], { every: 30 });
+  const stops = useLoad((signal) => get("switch", {}, signal), [], { every: 60 });
   const health = stats.data?.health;
   const alerts = stats.data?.alerts ?? [];
   return html`

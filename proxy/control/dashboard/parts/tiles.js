@@ -43,7 +43,7 @@ async function load(signal, filters) {
 }
 
 export function Tiles({ filters = {}, withUsers = true }) {
-  const found = useLoad((signal) => load(signal, filters), [JSON.stringify(filters)], { every: 30 });
+  const found = useLoad((signal) => load(signal, filters), [JSON.stringify(filters)], { every: 60 });
   return html`
     <${Loaded} of=${found} rows=${2} tall>
       ${(data) => html`
