@@ -24,8 +24,9 @@ from proxy.config.build import build_rules
 from proxy.config.mistakes import Mistake
 from proxy.config.watch import LiveConfig, SnapshotReader
 from proxy.control.app import build_app
-from proxy.control.auth import admin_digests, ensure_admin_key
+from proxy.control.auth import ADMIN_KEY_VARIABLE, admin_digests, ensure_admin_key
 from proxy.control.context import Context
+from proxy.control.oidc import sign_in_from
 from proxy.control.overlay import OverlayKeeper
 from proxy.control.seeding import add_seeding
 from proxy.control.workers import WorkersLink
@@ -233,7 +234,7 @@ async def run_control(
     rules = build_rules(snapshots.read(), environ, price_list=where.price_list)
     metrics = Metrics(proxy.__version__, has_user_label=rules.settings.metrics_user_label)
     tasks = Tasks(metrics.task_failed)
-    context = Context(ledger, rules, WorkersLink(where.run), metrics, time.time, proxy.__version__)
+    context = Context(ledger, rules, WorkersLink(where.run), metrics, time.time, proxy.__version__, sign_in=sign_in_from(environ))
     drain = Drain(where.spool, partial(append_and_measure, ledger, metrics), [metrics.observe, context.feed.publish])
 
     def take_rules() -> None:
@@ -267,6 +268,7 @@ async def run_control(
         fresh = await ensure_admin_key(ledger, environ)
         if fresh is not None:
             announce_admin_key(fresh)
+        context.is_admin_key_given = bool(environ.get(ADMIN_KEY_VARIABLE))
         context.admin_key_sha256 = await admin_digests(ledger, environ)
         await keeper.poll()
         opened.set()

@@ -25,6 +25,7 @@ from proxy.assembly import Places, WorkerPlan, open_ledger, places, quota_kind, 
 from proxy.config.load import Documents, load, settings_from
 from proxy.config.price_list import ensure_price_list
 from proxy.config.watch import SnapshotReader, write_snapshot
+from proxy.control.oidc import sign_in_from
 from proxy.demo.configuration import demo_config
 from proxy.demo.history import history
 from proxy.demo.people import DEMO_KEYS
@@ -67,6 +68,7 @@ def run_house(
     """`weighbridge serve`: check everything that can be wrong, then run until told to stop. Returns the exit code."""
     try:
         documents = load(config, environ)
+        sign_in_from(environ)  # mistakes in WEIGHBRIDGE_OIDC_* are told here, not by a child that dies of them
     except ConfigError as error:
         return _refuse(str(error))
     if workers > 1 and quota_kind(environ) == "memory":

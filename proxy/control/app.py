@@ -14,11 +14,15 @@ import structlog
 from aiohttp import web
 
 from proxy.control import (
+    admin_keys,
     audit,
     keys,
     limits,
     live,
+    log_in,
+    logins,
     metrics_page,
+    oidc,
     openapi,
     overrides,
     prices,
@@ -52,6 +56,7 @@ DASHBOARD = Path(__file__).parent / "dashboard"
 _RESOURCES = (
     usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track, users, overrides,
     user_data, limits, keys, alert_settings, alerts, switch, stats, prices, recommendations, audit, live,
+    log_in, oidc, admin_keys, logins,
 )  # fmt: skip
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -112,9 +117,12 @@ def _guarded(route: Route) -> Call:
 
     async def call(request: web.Request) -> web.StreamResponse:
         if route.role != "public":
-            identity = identify(request, context_of(request))
-            if route.role == "admin" and not identity.is_admin:
+            identity = await identify(request, context_of(request))
+            is_change = route.method not in ("GET", "HEAD") and not route.is_read
+            if route.role == "admin" and not (identity.sees_all if not is_change else identity.is_admin):
                 raise ApiError(403, "forbidden", "this needs the admin key")
+            if is_change and identity.role == "auditor" and not route.is_own:
+                raise ApiError(403, "forbidden", "an auditor sees everything and changes nothing")
             request[IDENTITY] = identity
         return await route.call(request)
 

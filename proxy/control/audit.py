@@ -7,6 +7,7 @@ from aiohttp import web
 from proxy.control.auth import identity_of
 from proxy.control.context import context_of
 from proxy.control.identifiers import make_uuid7
+from proxy.control.origin import address_of
 from proxy.control.parameters import Integer, Parameter, read_query
 from proxy.control.periods import FROM, TIMEZONE, TO, RangeParameter, iso, read_period
 from proxy.control.replies import bad_parameter, json_reply
@@ -29,7 +30,7 @@ async def note(request: web.Request, action: str, subject: str, **details: objec
         details: what it was and will be, as JSON values.
     """
     context = context_of(request)
-    body = {"by": identity_of(request).name, "action": action, "subject": subject, "address": request.remote, **details}
+    body = {"by": identity_of(request).name, "action": action, "subject": subject, "address": address_of(request), **details}
     await context.ledger.put_entry(Entry(KIND, make_uuid7(context.clock()), iso(context.now()), body))
 
 

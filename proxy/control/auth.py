@@ -1,7 +1,8 @@
-"""Who asks, and what they may see: the admin's key, or a user's own.
+"""Who asks, and what they may see: an admin, an auditor (sees what an admin sees, changes nothing), or a user with their own.
 
-Rules of this file: keys are compared by digest and in constant time; a key never stands in an answer, a log or the
-ledger; a user's requests are narrowed here (`Identity.narrow`) and not in each resource.
+By a key (`Authorization: Bearer`, `x-api-key`) or, where none is sent, by the cookie of a session. Rules of this file: keys are
+compared by digest and in constant time; a key never stands in an answer, a log or the ledger; a user's requests are narrowed
+here (`Identity.narrow`) and not in each resource; a change by cookie needs the session's CSRF token.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ from dataclasses import dataclass, replace
 
 from aiohttp import web
 
+from proxy.control import sessions
 from proxy.control.context import Context
+from proxy.control.credentials import find_admin_key
+from proxy.control.periods import iso
 from proxy.control.replies import ApiError
+from proxy.control.sessions import Session
+from proxy.errors import LedgerError
 from proxy.ledger.ledger import Ledger, RecordFilter
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
 from proxy.rules import Rules
@@ -29,21 +35,33 @@ class Identity:
     """Who a request speaks for."""
 
     role: str
-    """admin or user."""
+    """admin, auditor or user."""
     user: str | None
-    """Whose data a user sees; None for the admin."""
+    """Whose data a user sees; None for admins and auditors."""
     key_id: str | None = None
     kind: str = "admin"
-    """admin, virtual (a key we made or list) or own (the fingerprint of a provider's key)."""
+    """admin (a key to this API), virtual (a key we made or list), own (the fingerprint of a provider's key) or session."""
+    label: str | None = None
+    """The name of the admin key, the account or the person; None for the one key of the environment or the first start."""
+    session: Session | None = None
 
     @property
     def is_admin(self) -> bool:
+        """May change things."""
         return self.role == "admin"
+
+    @property
+    def sees_all(self) -> bool:
+        return self.role in ("admin", "auditor")
 
     @property
     def name(self) -> str:
         """As the audit log has it."""
-        return "admin" if self.is_admin else f"user:{self.user}"
+        if self.session is not None:
+            return f"{self.session.way}:{self.label}"
+        if self.sees_all:
+            return f"{self.role}:{self.label}" if self.label else self.role
+        return f"user:{self.user}"
 
     def narrow(self, which: RecordFilter) -> RecordFilter:
         """The filter, cut down to what this identity may see.
@@ -51,7 +69,7 @@ class Identity:
         Raises:
             ApiError: it asks for somebody else.
         """
-        if self.is_admin:
+        if self.sees_all:
             return which
         if which.user not in (None, self.user):
             raise _forbidden()
@@ -59,7 +77,7 @@ class Identity:
 
     def require(self, user: str) -> None:
         """Raises ApiError where this user's data is not theirs to see."""
-        if not self.is_admin and user != self.user:
+        if not self.sees_all and user != self.user:
             raise _forbidden()
 
 
@@ -70,22 +88,56 @@ def identity_of(request: web.Request) -> Identity:
     return request[IDENTITY]
 
 
-def identify(request: web.Request, context: Context) -> Identity:
+async def identify(request: web.Request, context: Context) -> Identity:
     """The identity behind a request's credential.
 
     Raises:
-        ApiError: 401 without a credential, or with one that nobody here knows.
+        ApiError: 401 without a credential, or with one that nobody here knows; 403 for a change by cookie without its token.
+        LedgerError: it takes the ledger to know, and that is away.
     """
     key = presented_key(request.headers)
-    if not key or len(key) > MAX_KEY_LENGTH:
-        raise _unauthorised("send a key as `Authorization: Bearer …` or `x-api-key: …`")
+    if key is None:
+        return await _of_session(request, context)
+    if len(key) > MAX_KEY_LENGTH:
+        raise _unauthorised("this key is not known")
+    if await _is_the_admin_key(key, context):
+        return Identity("admin", None, label=context.admin_name)
+    found = context.rules.caller_of(key)
+    if found is None:
+        named = await find_admin_key(context.ledger, key)
+        if named is not None:
+            state = named.state(iso(context.now()))
+            if state != "active":
+                raise _unauthorised(f"this admin key {'has expired' if state == 'expired' else 'is revoked'}")
+            return Identity(named.role, None, named.key_id, label=named.name)
+    return _user_of(key, context.rules, context.clock())
+
+
+async def _is_the_admin_key(key: str, context: Context) -> bool:
+    """The key of the environment, or the one made at the first start, as long as the ledger still has it."""
     digest = key_digest(key)
     is_admin = False
     for known in context.admin_key_sha256:
         is_admin |= hmac.compare_digest(digest, known)
-    if is_admin:
-        return Identity("admin", None)
-    return _user_of(key, context.rules, context.clock())
+    if not is_admin or context.is_admin_key_given:
+        return is_admin
+    try:
+        return digest in await admin_digests(context.ledger, {})
+    except LedgerError:
+        return True  # it was right when the ledger was last seen, and an outage must not lock the admin out
+
+
+async def _of_session(request: web.Request, context: Context) -> Identity:
+    token = sessions.token_of(request)
+    if token is None:
+        raise _unauthorised("send a key as `Authorization: Bearer …` or `x-api-key: …`, or log in at POST /api/v1/session")
+    found = await sessions.find(context.ledger, token, context.now())
+    if found is None:
+        raise _unauthorised("this session is over; log in again")
+    sent = request.headers.get(sessions.CSRF_HEADER, "")
+    if request.method not in ("GET", "HEAD", "OPTIONS") and not hmac.compare_digest(sent.encode(), found.csrf_token.encode()):
+        raise ApiError(403, "csrf", f"changes need the session's token in the header {sessions.CSRF_HEADER} (GET /api/v1/session)")
+    return Identity(found.role, found.user, None, "session", found.name, found)
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:

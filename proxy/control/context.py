@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
 
+from proxy.control.attempts import Attempts
 from proxy.control.feed import LiveFeed
 from proxy.control.workers import WorkersLink
 from proxy.errors import LedgerError
@@ -20,6 +22,9 @@ from proxy.ledger.ledger import Ledger
 from proxy.records import UsageRecord
 from proxy.rules import Rules
 from proxy.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from proxy.control.oidc import SignIn
 
 
 async def _nothing_to_refresh() -> None:
@@ -39,13 +44,22 @@ class Context:
     version: str = "0"
     feed: LiveFeed = field(default_factory=LiveFeed)
     admin_key_sha256: tuple[str, ...] = ()
-    """Digests of the keys that may do everything."""
+    """Digests of the keys that may do everything: the environment's, else the one made at the first start."""
+    is_admin_key_given: bool = True
+    """They come from the environment; else the ledger is asked whether they still hold."""
+    admin_name: str | None = None
+    """What the audit log calls whoever has such a key, beside `admin`."""
+    sign_in: SignIn | None = None
+    """Sign-in with an identity provider, where one is configured."""
     refresh: Callable[[], Awaitable[None]] = _nothing_to_refresh
     """Brings keys, overrides and stops from the ledger into force at once (`overlay.OverlayKeeper.refresh`)."""
     drain_stats: Callable[[], Mapping[str, object]] = dict
     """The drain's own figures (`spool.drain.DrainStats` as a mapping)."""
     config_mistakes: Callable[[], list[str]] = list
     """Why the files on disk are not in force; empty where they are."""
+
+    attempts: Attempts = field(default_factory=Attempts)
+    """Log-ins that went wrong lately, on this replica."""
 
     _session: aiohttp.ClientSession | None = field(default=None, init=False, repr=False)
 

@@ -54,7 +54,7 @@ async def list_keys(request: web.Request) -> web.Response:
     values = read_query(request, (_USER, _ALL))
     if values["user"] is not None:
         identity.require(values["user"])
-    user = values["user"] if identity.is_admin else identity.user
+    user = values["user"] if identity.sees_all else identity.user
     stored = await context.ledger.keys()
     shown = [_as_json(key, context) for key in stored] + _configured(context, {key.key_sha256 for key in stored})
     chosen = [

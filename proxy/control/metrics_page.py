@@ -13,7 +13,7 @@ from proxy.errors import LedgerError
 async def show_metrics(request: web.Request) -> web.Response:
     """All metrics. Open to whoever reaches it, except where users' names are among the labels."""
     context = context_of(request)
-    if context.rules.settings.metrics_user_label and not identify(request, context).is_admin:
+    if context.rules.settings.metrics_user_label and not (await identify(request, context)).sees_all:
         raise ApiError(403, "forbidden", "metrics that name users are for the admin key")
     await _pull(context)
     body, content_type = context.metrics.exposition(request.headers.get("accept", ""))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import orjson
 from aiohttp import web
 
+from proxy.control import sessions
 from proxy.control.parameters import describe
 from proxy.control.routes import PREFIX, Call, Route
 from proxy.control.schemas import SCHEMAS
@@ -21,6 +22,8 @@ _REASONS = {
     404: "There is no such thing, or it is not yours to see.",
     409: "It contradicts what is there.",
     422: "Well-formed, and yet it cannot be.",
+    429: "Too many attempts; `retry-after` says when to try again.",
+    502: "The identity provider does not answer as it should.",
     500: "A mistake of the program.",
     503: "The ledger is away; try again.",
 }
@@ -44,13 +47,19 @@ def document(routes: Iterable[Route], version: str) -> dict[str, object]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"apiKey": []}],
+        "security": [{"bearer": []}, {"apiKey": []}, {"session": []}],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": schemas,
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "The admin key, or a user's own."},
                 "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": sessions.COOKIE,
+                    "description": f"Of POST /api/v1/session; changes also need `{sessions.CSRF_HEADER}`.",
+                },
             },
         },
     }
@@ -82,6 +91,8 @@ def _operation(route: Route, schemas: dict[str, object]) -> dict[str, object]:
         "parameters": [*in_path, *describe(route.parameters)],
         "responses": {str(route.success): _answer(route), **_errors(route)},
     }
+    if route.role == "public":
+        operation["security"] = []
     if route.body is not None:
         shape = route.body.model_json_schema(ref_template=_BODY_REFERENCE, mode="validation")
         schemas |= shape.pop("$defs", {})
@@ -97,6 +108,8 @@ def _operation_id(route: Route) -> str:
 
 
 def _answer(route: Route) -> dict[str, object]:
+    if route.answer == "redirect":
+        return {"description": route.summary, "headers": {"location": {"schema": {"type": "string"}}}}
     if route.answer in _STREAMS:
         content = {kind: {"schema": {"type": "string"}} for kind in _STREAMS[route.answer]}
         return {"description": route.summary, "content": content}

@@ -34,13 +34,17 @@ class Route:
     """public, user (sees only their own) or admin."""
     summary: str
     answer: str
-    """Name of the answer's schema in `schemas.py`; `csv+jsonl` and `events` for streams."""
+    """Name of the answer's schema in `schemas.py`; `csv+jsonl` and `events` for streams, `redirect` for none."""
     parameters: Sequence[Parameter] = ()
     body: type[BaseModel] | None = None
     is_body_optional: bool = False
     success: int = 200
     also: tuple[int, ...] = ()
     """Further status codes that this operation may answer with, beside 400, 401, 403, 500 and 503."""
+    is_read: bool = False
+    """A POST that changes nothing: auditors may call it."""
+    is_own: bool = False
+    """Changes nothing but the caller's own session or password: auditors may call it."""
 
 
 SomeBody = TypeVar("SomeBody", bound=BaseModel)

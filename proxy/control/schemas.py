@@ -131,6 +131,28 @@ _ALERT: Schema = {
     "changed_by": TEXT,
     "changed_at": INSTANT,
 }
+_ADMIN_KEY: Schema = {
+    "key_id": TEXT,
+    "name": TEXT,
+    "role": {"type": "string", "enum": ["admin", "auditor"]},
+    "state": {"type": "string", "enum": ["active", "expired", "revoked"]},
+    "origin": {"type": "string", "enum": ["api", "environment", "first start"]},
+    "created_at": INSTANT_OR_NULL,
+    "created_by": TEXT_OR_NULL,
+    "expires_at": INSTANT_OR_NULL,
+    "revoked_at": INSTANT_OR_NULL,
+}
+_ROLE: Schema = {"type": "string", "enum": ["admin", "auditor", "user"]}
+_SESSION_LINE: Schema = {
+    "id": TEXT,
+    "name": TEXT,
+    "role": _ROLE,
+    "user": TEXT_OR_NULL,
+    "way": {"type": "string", "enum": ["password", "oidc"]},
+    "began_at": INSTANT,
+    "ends_at": INSTANT,
+    "address": TEXT_OR_NULL,
+}
 _OVERRIDE = _object({"limits": FREE, "until": INSTANT_OR_NULL, "reason": TEXT_OR_NULL, "by": TEXT, "at": INSTANT})
 _ROW: Schema = {**_GROUP, **_SUMS, "averages": _or_null(_ref("Averages")), "share": _or_null(_ref("Share"))}
 _PREVIOUS = _or_null(_object({"from": INSTANT, "to": INSTANT, "totals": _ref("Totals")}))
@@ -357,6 +379,30 @@ SCHEMAS: Schema = {
             },
         }
     ),
+    "AdminKey": _object(_ADMIN_KEY),
+    "AdminKeys": _object({"keys": _list("AdminKey")}),
+    "NewAdminKey": _object({"key": TEXT, **_ADMIN_KEY, "replaces": FREE}, ("replaces",)),
+    "Login": _object({"name": TEXT, "role": _ROLE, "user": TEXT_OR_NULL, "changed_at": INSTANT, "changed_by": TEXT}),
+    "Logins": _object({"logins": _list("Login")}),
+    "SessionLine": _object(_SESSION_LINE),
+    "Sessions": _object({"sessions": _list("SessionLine")}),
+    "Session": _object(
+        {
+            "role": _ROLE,
+            "name": TEXT,
+            "user": TEXT_OR_NULL,
+            "team": TEXT_OR_NULL,
+            "tier": TEXT_OR_NULL,
+            "key_id": TEXT_OR_NULL,
+            "kind": {"type": "string", "enum": ["admin", "virtual", "own", "session"]},
+            "timezone": TEXT,
+            "version": TEXT,
+            "csrf_token": {**TEXT_OR_NULL, "description": "Of a session: what changes must carry in `x-csrf-token`."},
+            "ends_at": INSTANT_OR_NULL,
+        }
+    ),
+    "LoggedOut": _object({"logged_out": FLAG}),
+    "SessionOptions": _object({"password": FLAG, "key": FLAG, "oidc": _or_null(_object({"name": TEXT, "url": TEXT}))}),
     "Stats": _object(
         {
             **_BOUNDS,

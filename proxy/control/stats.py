@@ -31,7 +31,7 @@ async def show_stats(request: web.Request) -> web.Response:
     _, period, which = read_request(request, _KNOWN)
     interval = _interval(context, period)
     whole = await total_of(context, which)
-    names = ("provider", "model", "team", "operation", *(("user",) if identity.is_admin else ()))
+    names = ("provider", "model", "team", "operation", *(("user",) if identity.sees_all else ()))
     tables = await asyncio.gather(*(grouped(context, which, (name,), TOP, whole) for name in names))
     previous, points, recent, alerts = await asyncio.gather(
         previous_totals(context, which, period),
@@ -39,7 +39,7 @@ async def show_stats(request: web.Request) -> web.Response:
         context.ledger.records(which, TOP, None),
         _open_alerts(context, identity.user),
     )
-    users = [str(row["user"]) for row in tables[-1] if row["user"]] if identity.is_admin else [str(identity.user)]
+    users = [str(row["user"]) for row in tables[-1] if row["user"]] if identity.sees_all else [str(identity.user)]
     return json_reply(
         {
             **period.as_json(),
@@ -52,7 +52,7 @@ async def show_stats(request: web.Request) -> web.Response:
             "limits": (await fullest(context, users))[:TOP],
             "alerts": alerts,
             "recent": [as_dict(record) for record in recent.records],
-            "health": await _health(context) if identity.is_admin else None,
+            "health": await _health(context) if identity.sees_all else None,
         }
     )
 

@@ -31,7 +31,7 @@ async def list_records(request: web.Request) -> web.Response:
 async def get_record(request: web.Request) -> web.Response:
     identity = identity_of(request)
     record = await context_of(request).ledger.record(path_text(request, "id"))
-    if record is None or not (identity.is_admin or record.user == identity.user):
+    if record is None or not (identity.sees_all or record.user == identity.user):
         raise not_found("record")
     return json_reply(as_dict(record))
 
