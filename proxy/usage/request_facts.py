@@ -10,9 +10,9 @@ editing a body (edits).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from proxy.usage.media_payloads import MAX_IMAGE_BYTES, bytes_without_media
@@ -28,8 +28,7 @@ _COUNTS_ELSEWHERE = ("openai.completions", "gemini.generate_content")  # besides
 _DEFAULT_IMAGES = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """What the limits, the meter and the record need to know before the request is forwarded."""
 
     api: str
@@ -54,7 +53,7 @@ class RequestFacts:
     """Whom the body names: ("body:user", …), ("body:safety_identifier", …), ("body:metadata.user_id", …)."""
     service_tier: str | None = None
     """As asked."""
-    units: Mapping[str, Decimal] = field(default_factory=lambda: _NO_UNITS)
+    units: Mapping[str, Decimal] = _NO_UNITS
     """What the request itself fixes and is billed by: characters (speech), images."""
     deployment: str | None = None
     """The model or deployment in the path where the body may name another (Azure runs this one): an allow-list must admit both."""
@@ -62,6 +61,8 @@ class RequestFacts:
     """The body has a `stream_options` already, so that asking for usage means merging into it."""
     is_retrieval: bool = False
     """Reads a stored answer, whose usage may be seen here for the first time (batches, background responses)."""
+    document: dict[str, object] | None = None
+    """The parsed body, long strings perhaps left out; None where it was not read, or is no JSON object."""
 
 
 def body_kind(method: str, path: str, content_type: str) -> str:
@@ -146,6 +147,7 @@ def _from_json(at: PathFacts, query: str, body: bytes) -> RequestFacts:
         at.model if at.model != model else None,
         "stream_options" in document,
         at.is_retrieval,
+        document,
     )
 
 
@@ -165,6 +167,7 @@ def _from_batch(at: PathFacts, document: dict[str, object], size: int) -> Reques
         choice_count=max(len(calls), 1),
         body_bytes=size,
         input_bytes=size,
+        document=document,
     )
 
 

@@ -6,7 +6,12 @@ import json
 
 import pytest
 
-from proxy.limits.hidden_input import HIDDEN_PROMPT_TOKENS, OPEN_ENDED, PLAIN, TOOLS, hidden_input, known_hidden_tokens
+from proxy.limits.hidden_input import HIDDEN_PROMPT_TOKENS, OPEN_ENDED, PLAIN, TOOLS, known_hidden_tokens
+from proxy.limits.hidden_input import hidden_input as flags_of
+
+
+def hidden_input(body: bytes | None) -> int:
+    return flags_of(None if body is None else json.loads(body))
 
 
 def chat(content: object, **fields: object) -> bytes:

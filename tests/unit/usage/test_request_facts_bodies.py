@@ -48,6 +48,7 @@ def test_a_chat_call_in_full() -> None:
         end_users=(("body:user", "u1"), ("body:safety_identifier", "s1"), ("body:metadata.user_id", "m1")),
         service_tier="flex",
         has_stream_options=True,
+        document=body,
     )
 
 
