@@ -129,7 +129,7 @@ class ScriptedUpstream:
         method, target, _ = lines[0].split(" ", 2)
         headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:])]
         is_chunked = ("transfer-encoding", "chunked") in headers
-        return Request(method, target, headers, _unchunked(rest) if is_chunked else rest)
+        return Request(method, target, headers, unchunked(rest) if is_chunked else rest)
 
     async def close(self) -> None:
         """Stop listening, end the scripts. Raises what went wrong in one of them."""
@@ -210,7 +210,7 @@ class ScriptedUpstream:
         return found
 
 
-def _unchunked(data: bytes) -> bytes:
+def unchunked(data: bytes) -> bytes:
     body = bytearray()
     while data:
         size, _, rest = data.partition(b"\r\n")
