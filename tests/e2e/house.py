@@ -219,7 +219,7 @@ class House:
         while True:
             found = self.records(**filters)
             if len(found) >= count:
-                time.sleep(0.5)
+                time.sleep(0.3)
                 return self.records(**filters)
             shown = [(record["id"], record["outcome"], record["status"], record["error"]) for record in found[:5]]
             assert time.monotonic() < until, f"{len(found)} of {count} records after {seconds} s: {shown}\n{self.log[-3000:]}"

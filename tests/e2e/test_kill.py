@@ -19,13 +19,19 @@ from tests.e2e.house import House, limits_yaml, providers_yaml, virtual_key
 USER = "ada"
 CLIENTS = 24
 LOAD_SECONDS = 4.0
+LEASE_SECONDS = 5
+"""What the dead held in Redis goes back when its lease is over."""
 BODY: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How much does a lorry weigh?"}]}
 
 
 @pytest.fixture
 def sturdy_house(provider: FakeProvider, crew: Crew) -> Iterator[House]:
     limits = "{requests: {per_day: 1_000_000}, tokens: {per_day: 1_000_000_000}, concurrent_requests: 1_000}"
-    files = {"providers.yaml": providers_yaml(provider.url), "limits.yaml": limits_yaml({USER: limits})}
+    files = {
+        "providers.yaml": providers_yaml(provider.url),
+        "limits.yaml": limits_yaml({USER: limits}),
+        "server.yaml": f"lease_seconds: {LEASE_SECONDS}\n",
+    }
     with House(files, crew.workers, crew.env) as started:
         yield started
 
@@ -107,7 +113,7 @@ async def test_everything_is_killed_under_load(sturdy_house: House, call: str) -
     assert load.broken
     assert len(load.completed) > 100
     await asyncio.to_thread(assert_all_there_once, sturdy_house, load, call)
-    await asyncio.to_thread(sturdy_house.nothing_held, USER)
+    await asyncio.to_thread(sturdy_house.nothing_held, USER, LEASE_SECONDS * 3.0)
 
 
 async def test_sigterm_lets_running_answers_finish(sturdy_house: House, provider: FakeProvider, call: str) -> None:
