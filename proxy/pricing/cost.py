@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """US dollars of one call.
 
     `cost_usd` is input + output + what belongs to neither side (searches, sessions, per-request fees), so it may exceed

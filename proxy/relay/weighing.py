@@ -8,7 +8,6 @@ others do nothing. It is called before the last byte of an answer is handed to t
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -30,7 +29,7 @@ from proxy.usage.tokens import Exactness, Reading, TokenUsage
 
 log = structlog.get_logger(__name__)
 _RECORD_FIELDS = frozenset(UsageRecord._fields)
-_DETAIL_FIELDS = tuple(f.name for f in fields(TokenUsage) if f.name not in _RECORD_FIELDS and f.name != "units")
+_DETAIL_FIELDS = tuple(name for name in TokenUsage._fields if name not in _RECORD_FIELDS and name != "units")
 NO_COST = Cost(None, None, None, None)
 
 
@@ -307,7 +306,7 @@ def _text(amount: Decimal | None) -> str | None:
 
 
 def _sparse(usage: TokenUsage) -> dict[str, object]:
-    return {f.name: value for f in fields(usage) if f.name != "units" and (value := getattr(usage, f.name)) is not None}
+    return {name: value for name, value in zip(TokenUsage._fields, usage, strict=True) if name != "units" and value is not None}
 
 
 def _label(labels: dict[bytes, bytes], name: bytes) -> str | None:

@@ -8,9 +8,9 @@ answer again) used nothing, unless the answer has a billing key: then it is bill
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from types import MappingProxyType
+from typing import NamedTuple
 
 from proxy.usage.dialects.findings import Findings
 from proxy.usage.dialects.registry import GENERATING_APIS, REPORTING_APIS
@@ -24,8 +24,7 @@ _UNITS_FOR_TOKENS = ("images", "characters")
 """Where tokens are reported, tokens are billed, and these units are only another name for the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How the body ended. Tokens are the estimates to use where the answer never says."""
 
     is_complete: bool
@@ -96,7 +95,7 @@ def _completed(
         if not is_text or not (found.is_placeholder or usage.output_tokens is None):
             return usage, exactness
         output = max(usage.output_tokens or 0, ending.output_tokens)
-        return replace(usage, output_tokens=output, total_tokens=(usage.input_tokens or 0) + output), exactness
+        return usage._replace(output_tokens=output, total_tokens=(usage.input_tokens or 0) + output), exactness
     if usage is not None or (api not in REPORTING_APIS and blind_reason is None):
         return usage, exactness
     if found.error and not ending.has_text:
@@ -119,5 +118,5 @@ def _with_units(usage: TokenUsage | None, found: Findings, facts: RequestFacts, 
         for name in _UNITS_FOR_TOKENS:
             units.pop(name, None)
     if has_tokens and usage.total_tokens is None:
-        usage = replace(usage, total_tokens=(usage.input_tokens or 0) + (usage.output_tokens or 0))
-    return replace(usage, units=MappingProxyType(units)) if units else usage
+        usage = usage._replace(total_tokens=(usage.input_tokens or 0) + (usage.output_tokens or 0))
+    return usage._replace(units=MappingProxyType(units)) if units else usage

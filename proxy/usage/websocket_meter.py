@@ -12,7 +12,6 @@ per-turn usage; read 2026-11-21.
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
 from decimal import Decimal
 
 from proxy.usage.dialects.failures import error_text
@@ -41,7 +40,7 @@ _OF_INTEREST = re.compile(
 )
 _RESPONSE_ENDS = ("response.done", "response.completed", "response.incomplete", "response.failed", "response.cancelled")
 _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
-_COUNTS = tuple(entry.name for entry in fields(TokenUsage) if entry.name != "units")
+_COUNTS = tuple(name for name in TokenUsage._fields if name != "units")
 
 
 class WebSocketMeter:
@@ -164,7 +163,7 @@ class WebSocketMeter:
         self._service_tier = found.service_tier or self._service_tier
         self._error = found.error or self._error
         if found.usage is not None:
-            usage = replace(found.usage, units=found.units) if found.units else found.usage
+            usage = found.usage._replace(units=found.units) if found.units else found.usage
             _add(self._by_model, found.model or self._main_model(), usage)
             self.version += 1
         elif response.get("status") != "failed":

@@ -5,8 +5,6 @@ Spoken by OpenAI, Azure, Mistral, Voyage (a total alone), OpenRouter and Perplex
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from proxy.usage.dialects.fields import Object, mapping, mappings, text
 from proxy.usage.dialects.findings import Findings
 from proxy.usage.dialects.openai_counts import has_counts, read_cost_usd, read_counts, read_service_tier
@@ -32,7 +30,7 @@ class OpenAIList:
             found.api = "openai.rerank"
         counts = read_counts(usage)
         if counts is not None:
-            found.usage = counts if counts.output_tokens is not None else replace(counts, output_tokens=0)
+            found.usage = counts if counts.output_tokens is not None else counts._replace(output_tokens=0)
         found.cost_usd = read_cost_usd(usage)
         found.is_final = True
         found.set_labels(text(event.get("model")), text(event.get("id")), read_service_tier(event, usage))
