@@ -9,7 +9,7 @@ from proxy.spool.writer import SpoolWriter
 from tests.relay.chat import DONE, FINISH, STREAMING, STREAMING_WITH_USAGE, USAGE_EVENT, completion, streamed, words
 from tests.relay.conftest import House
 from tests.relay.relay_house import request_bytes
-from tests.relay.scripted_upstream import ReadRequest, Send, Step, unchunked, answer, chunk, chunked_head
+from tests.relay.scripted_upstream import ReadRequest, Send, Step, answer, chunk, chunked_head, unchunked
 
 
 @pytest.fixture
