@@ -28,11 +28,11 @@ HIDDEN_PROMPT_TOKENS = 64
 KNOWN_HIDDEN_PROMPTS = (("compound", 8_192), ("command", 1_536), ("venice", 2_048), ("grok", 320), ("gpt-oss", 128))
 """Part of a model's key → tokens that its provider puts in front of every request. Others are learned from their first answer."""
 
-_OUTSIDE = (
-    "image", "input_i", "input_f", "input_a", "input_v", "inputAudio", "file", "audio", "video", "document", "previous_", "prompt_id",
-    "cached", "web_", "google", "url_context", "url_Context", "urlContext", "urlcontext", "code_execution", "code_Execution", "codeExecution",
-    "codeexecution", "code_interp", "computer", "mcp", "thread", "assistant_id", "inline", "search_", "connectors", "plugins", "openrouter:",
-)  # fmt: skip
+_OUTSIDE = tuple(
+    "image input_i input_f input_a input_v inputAudio file audio video document previous_ prompt_id cached web_ google url_context "
+    "url_Context urlContext urlcontext code_execution code_Execution codeExecution codeexecution code_interp computer mcp thread "
+    "assistant_id inline search_ connectors plugins openrouter:".split()
+)
 """How names of fields and of types begin that stand for content outside the body, or for a medium."""
 _OUTSIDE_WHOLE = frozenset(("conversation", "container", "web"))
 _CALLERS_WORDS = frozenset(("role", "content", "text", "name", "model", "description", "user", "id", "title"))
