@@ -29,9 +29,41 @@ KNOWN_HIDDEN_PROMPTS = (("compound", 8_192), ("command", 1_536), ("venice", 2_04
 """Part of a model's key → tokens that its provider puts in front of every request. Others are learned from their first answer."""
 
 _OUTSIDE = tuple(
-    "image input_i input_f input_a input_v inputAudio file audio video document previous_ prompt_id cached web_ google url_context "
-    "url_Context urlContext urlcontext code_execution code_Execution codeExecution codeexecution code_interp computer mcp thread "
-    "assistant_id inline search_ connectors plugins openrouter:".split()
+    [
+        "image",
+        "input_i",
+        "input_f",
+        "input_a",
+        "input_v",
+        "inputAudio",
+        "file",
+        "audio",
+        "video",
+        "document",
+        "previous_",
+        "prompt_id",
+        "cached",
+        "web_",
+        "google",
+        "url_context",
+        "url_Context",
+        "urlContext",
+        "urlcontext",
+        "code_execution",
+        "code_Execution",
+        "codeExecution",
+        "codeexecution",
+        "code_interp",
+        "computer",
+        "mcp",
+        "thread",
+        "assistant_id",
+        "inline",
+        "search_",
+        "connectors",
+        "plugins",
+        "openrouter:",
+    ]
 )
 """How names of fields and of types begin that stand for content outside the body, or for a medium."""
 _OUTSIDE_WHOLE = frozenset(("conversation", "container", "web"))
