@@ -25,8 +25,11 @@ from proxy.control import (
     oidc,
     openapi,
     overrides,
+    price_drift,
     prices,
     recommendations,
+    reconcile,
+    simulate,
     stats,
     switch,
     usage_anomalies,
@@ -56,7 +59,7 @@ DASHBOARD = Path(__file__).parent / "dashboard"
 _RESOURCES = (
     usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track, users, overrides,
     user_data, limits, keys, alert_settings, alerts, switch, stats, prices, recommendations, audit, live,
-    log_in, oidc, admin_keys, logins,
+    log_in, oidc, admin_keys, logins, simulate, reconcile, price_drift,
 )  # fmt: skip
 _HEADERS = {
     "x-content-type-options": "nosniff",

@@ -19,7 +19,7 @@ from proxy.control.replies import ApiError, bad_parameter
 
 MAX_TEXT = 512
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?([Zz]|[+-]\d\d:\d\d)?)?")
-_ZONES = frozenset(available_timezones())
+TIME_ZONES = frozenset(available_timezones())
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Zone(Parameter):
     """An IANA time zone."""
 
     def read(self, raw: str) -> ZoneInfo:
-        if raw not in _ZONES:
+        if raw not in TIME_ZONES:
             raise bad_parameter(self.name, "an IANA time zone such as Europe/Berlin")
         return ZoneInfo(raw)
 

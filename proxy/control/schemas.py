@@ -142,6 +142,13 @@ _ADMIN_KEY: Schema = {
     "expires_at": INSTANT_OR_NULL,
     "revoked_at": INSTANT_OR_NULL,
 }
+_REFUSED: Schema = {
+    "refused": COUNT,
+    "refused_tokens": COUNT,
+    "refused_cost_usd": MONEY,
+    "first_at": INSTANT_OR_NULL,
+    "last_at": INSTANT_OR_NULL,
+}
 _ROLE: Schema = {"type": "string", "enum": ["admin", "auditor", "user"]}
 _SESSION_LINE: Schema = {
     "id": TEXT,
@@ -403,6 +410,88 @@ SCHEMAS: Schema = {
     ),
     "LoggedOut": _object({"logged_out": FLAG}),
     "SessionOptions": _object({"password": FLAG, "key": FLAG, "oidc": _or_null(_object({"name": TEXT, "url": TEXT}))}),
+    "Simulation": _object(
+        {
+            "from": INSTANT,
+            "to": INSTANT,
+            "examined": COUNT,
+            "calls": COUNT,
+            **_REFUSED,
+            "refused_share": NUMBER,
+            "refused_then": COUNT,
+            "refused_then_passes_now": COUNT,
+            "users_refused": COUNT,
+            "users": {"type": "array", "items": _object({"user": TEXT, "calls": COUNT, **_REFUSED, "limits": FREE})},
+            "limits": {"type": "array", "items": _object({"limit": TEXT, **_REFUSED, "users_refused": COUNT, "users": FREE})},
+            "examples": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "at": INSTANT,
+                        "id": TEXT,
+                        "user": TEXT,
+                        "model": TEXT_OR_NULL,
+                        "limit": TEXT,
+                        "amount": AMOUNT,
+                        "used": AMOUNT,
+                        "wanted": AMOUNT,
+                    }
+                ),
+            },
+            "notes": {"type": "array", "items": TEXT},
+        }
+    ),
+    "Reconciliation": _object(
+        {
+            "from": INSTANT,
+            "to": INSTANT,
+            "timezone": TEXT,
+            "provider": TEXT_OR_NULL,
+            "format": TEXT,
+            "tolerance": NUMBER,
+            "is_within": FLAG,
+            "beyond": COUNT,
+            "totals": _object({"ours": FREE, "theirs": FREE, "causes": FREE}),
+            "rows": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "day": {"type": "string", "format": "date"},
+                        "model": TEXT_OR_NULL,
+                        "ours": FREE,
+                        "theirs": FREE,
+                        "difference": FREE,
+                        "causes": {"type": "array", "items": TEXT},
+                        "is_beyond": FLAG,
+                    }
+                ),
+            },
+        }
+    ),
+    "PriceDrift": _object(
+        {
+            **_BOUNDS,
+            "tolerance": NUMBER,
+            "drifting": COUNT,
+            "models": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "provider": TEXT,
+                        "model": TEXT_OR_NULL,
+                        "requests": COUNT,
+                        "unpriced": COUNT,
+                        "cost_usd": MONEY,
+                        "reported_cost_usd": MONEY,
+                        "difference_usd": MONEY,
+                        "difference_share": NUMBER_OR_NULL,
+                        "is_drifting": FLAG,
+                        "worst": _or_null(_object({"id": TEXT, "difference_usd": MONEY})),
+                    }
+                ),
+            },
+        }
+    ),
     "Stats": _object(
         {
             **_BOUNDS,
