@@ -47,3 +47,17 @@ def test_imports_lead_somewhere_and_are_used(path: Path) -> None:
                 assert re.search(rf"export (?:async )?(?:const|function|class) {re.escape(name)}\b", offered), (
                     f"{source} has no {name}"
                 )
+
+
+def test_the_first_screen_is_fetched_at_once() -> None:
+    """Every module that the overview needs stands in the page's head, so that none waits for another to name it."""
+    page = (DASHBOARD / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'(?:modulepreload" href|src)="/dashboard/([^"]+\.js)"', page)) - {"client/theme.js"}
+    needed: set[Path] = set()
+    waiting = [DASHBOARD / "main.js", DASHBOARD / "views" / "overview.js"]
+    while waiting:
+        path = waiting.pop()
+        needed.add(path)
+        sources = re.findall(r"^import [^;]*from \"([^\"]+)\";", path.read_text(encoding="utf-8"), re.MULTILINE)
+        waiting += {(path.parent / source).resolve() for source in sources} - needed
+    assert named == {path.relative_to(DASHBOARD).as_posix() for path in needed}

@@ -4,7 +4,7 @@ import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { identify } from "./client/api.js";
 import { SHORTCUTS, listenToKeys } from "./client/keyboard.js";
 import { useRoute } from "./client/route.js";
-import { isAdmin, key, logIn, session, subscribe, zone } from "./client/session.js";
+import { isAdmin, key, resume, session, subscribe, zone } from "./client/session.js";
 import { Dialog } from "./parts/dialog.js";
 import { Frame } from "./parts/frame.js";
 import { Empty, NotAllowed, Skeleton } from "./parts/states.js";
@@ -33,7 +33,7 @@ function Dashboard() {
   const [isHelp, setHelp] = useState(false);
   useEffect(() => subscribe(setState), []);
   useEffect(() => {
-    if (key()) logIn(key(), identify);
+    if (key()) resume(identify);
     return listenToKeys({ onHelp: () => setHelp(true), onTheme: () => globalThis.weighbridgeTheme.toggle(), isAdmin });
   }, []);
   if (state.phase === "checking") return html`<main class="checking"><h1 class="unseen">Weighbridge</h1><${Skeleton} rows=${6} /></main>`;

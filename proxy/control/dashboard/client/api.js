@@ -4,7 +4,6 @@ import { save } from "../words/csv.js";
 import { chosenZone, key, logOut, session } from "./session.js";
 
 const BASE = "/api/v1/";
-let offered = null;
 
 export class ApiFailure extends Error {
   constructor(status, code, message) {
@@ -67,23 +66,21 @@ async function failureOf(reply) {
 
 /** Whether this release of the control plane has an operation, e.g. offers("GET", "/recommendations"). */
 export function offers(method, path) {
-  return offered?.has(`${method} ${path}`) ?? false;
+  return session().identity?.offers.includes(`${method} ${path}`) ?? false;
 }
 
 async function learnOffers() {
   const reply = await fetch(BASE + "openapi.json");
   const paths = reply.ok ? ((await reply.json()).paths ?? {}) : {};
-  offered = new Set();
-  for (const [path, operations] of Object.entries(paths)) {
-    for (const method of Object.keys(operations)) offered.add(`${method.toUpperCase()} ${path.replace(/^\/api\/v1/, "")}`);
-  }
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.keys(operations).map((method) => `${method.toUpperCase()} ${path.replace(/^\/api\/v1/, "")}`),
+  );
 }
 
-/** Whom the key stands for: {role, user, team, tier, timezone, version}. */
+/** Whom the key stands for, and what this release offers: {role, user, timezone, version, offers}. */
 export async function identify() {
-  const [stats] = await Promise.all([get("stats", { range: "today" }), offered ? null : learnOffers()]);
-  const found = { role: stats.health ? "admin" : "user", user: null, timezone: stats.timezone, version: stats.health?.version ?? null };
-  if (offers("GET", "/me")) return { ...found, ...(await get("me")) };
+  const [stats, offers] = await Promise.all([get("stats", { range: "today" }), learnOffers()]);
+  const found = { role: stats.health ? "admin" : "user", user: null, timezone: stats.timezone, version: stats.health?.version ?? null, offers };
   if (found.role === "user") found.user = (await ownName()) ?? null;
   return found;
 }
