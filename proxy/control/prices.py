@@ -12,7 +12,7 @@ from proxy.control.context import context_of
 from proxy.control.filters import FILTERS, read_request
 from proxy.control.parameters import Flag, Integer, Parameter, read_query
 from proxy.control.periods import PERIOD
-from proxy.control.replies import json_reply
+from proxy.control.replies import ApiError, json_reply
 from proxy.control.repricing import Repricing, reprice_all
 from proxy.control.routes import Route
 from proxy.pricing.entries import PriceEntry
@@ -63,6 +63,8 @@ def _page(rules: Rules, provider: str | None, model: str | None, offset: int, li
 async def reprice(request: web.Request) -> web.Response:
     context = context_of(request)
     values, period, which = read_request(request, _REPRICE_KNOWN)
+    if await request.read() not in (b"", b"{}"):
+        raise ApiError(400, "bad_body", "what to reprice is said in the query, e.g. ?dry_run=true; a body is not read")
     details = {"from": period.as_json()["from"], "to": period.as_json()["to"], "all": values["all"], "dry_run": values["dry_run"]}
     await note(request, "reprice", "usage", after=details)
     work = Repricing(context.ledger, context.rules, is_all=values["all"], is_dry_run=values["dry_run"])
