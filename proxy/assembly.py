@@ -51,6 +51,8 @@ log = structlog.get_logger(__name__)
 STOP_DRAIN_SECONDS = 30.0
 SEED_SECONDS = 20.0
 """How long a seed may take: summing a month of records."""
+SEED_PATIENCE_SECONDS = 8.0
+"""How long a worker waits for it before it serves without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ async def run_worker(plan: WorkerPlan, environ: Mapping[str, str]) -> None:
     inspector = Inspector(state, plan.number, where.worker_socket(plan.number), quota_kind(environ), plan.restarts)
     await inspector.start()
     if quota_kind(environ) == "memory":
-        await seed_at_start(quota, where.control_socket)
+        await seed_first(tasks, quota, where.control_socket)
         tasks.start(seed_when_alone(link, quota, where.control_socket), name="seed-when-alone")
     await worker.start()
     link.ready()
@@ -198,20 +200,29 @@ async def fetch_seed(control_socket: Path) -> list[SeedCount]:
     return [SeedCount(c["counter"], c["window"], c["window_id"], c["amount"]) for c in counts]
 
 
-async def seed_at_start(quota: QuotaStore, control_socket: Path) -> None:
-    """Begin with what the ledger knows, so that a restart forgives nothing. Calls come before counting: after a while without."""
-    deadline = time.monotonic() + SEED_SECONDS
+async def seed(quota: QuotaStore, control_socket: Path) -> None:
+    """Count what the ledger knows, so that a restart forgives nothing; however long the ledger takes to answer."""
+    wait = 0.1
     while True:
         try:
             await quota.seed(await fetch_seed(control_socket))
             return
         except QuotaStoreError as error:
-            if time.monotonic() > deadline:
-                log.error(
-                    "counters_not_seeded", error=str(error), consequence="usage before this start is not counted against limits"
-                )
-                return
-            await asyncio.sleep(0.2)
+            log.debug("counters_not_seeded_yet", error=str(error))
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, 2.0)
+
+
+async def seed_first(tasks: Tasks, quota: QuotaStore, control_socket: Path) -> None:
+    """The same, for a moment; then calls come before counting, and the seed as soon as it can be had."""
+    seeding = tasks.start(seed(quota, control_socket), name="seed")
+    await asyncio.wait({seeding}, timeout=SEED_PATIENCE_SECONDS)
+    if not seeding.done():
+        log.error(
+            "counters_not_seeded",
+            reason="the ledger does not answer; the control plane's messages say why",
+            consequence="until it does, usage before this start is not counted against limits",
+        )
 
 
 async def seed_when_alone(link: ChildLink, quota: QuotaStore, control_socket: Path) -> None:
@@ -219,7 +230,7 @@ async def seed_when_alone(link: ChildLink, quota: QuotaStore, control_socket: Pa
     while True:
         await link.alone.wait()
         link.alone.clear()
-        await seed_at_start(quota, control_socket)
+        await seed(quota, control_socket)
 
 
 async def run_control(

@@ -173,11 +173,7 @@ def test_calls_that_come_while_the_only_worker_is_dead_are_answered_by_the_next(
     """Its socket is the parent's: the kernel keeps who is waiting."""
     with House(files(provider)) as house:
         os.kill(children(house, "_worker")[0], signal.SIGKILL)
-        request = urllib.request.Request(
-            f"{house.url}/v1/chat/completions", json.dumps(BODY).encode(), headers(call) | {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
-            assert answer.status == 200
+        assert _call(house, call) == 200
         assert len(house.records_when(1, session=call)) == 1
         until(lambda: metric(house, "weighbridge_worker_restarts") == {'worker="0"': 1.0}, "the restart in the metrics", house)
 
@@ -371,6 +367,35 @@ def _status(url: str) -> int:
         with urllib.request.urlopen(
             urllib.request.Request(url, headers={"authorization": f"Bearer {ADMIN_KEY}"}), timeout=10
         ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_calls_are_served_when_the_ledger_is_away_from_the_start(provider: FakeProvider, call: str) -> None:
+    """Within the time that control and seed are waited for; the next start, with a ledger, has the record and counts it."""
+    house = House(
+        files(provider, "{requests: {per_day: 3}}"), env={"DATABASE_URL": "postgresql://nobody:nothing@127.0.0.1:1/nowhere"}
+    )
+    began = time.monotonic()
+    with house:
+        assert time.monotonic() - began < 45
+        assert "counters_not_seeded" in house.log
+        assert _call(house, call) == 200
+        house.stop()
+        assert list((house.data / "spool").iterdir())
+        house._env.clear()  # SQLite this time
+        house.start()
+        assert len(house.records_when(1, session=call)) == 1
+        assert [_call(house, call) for _ in range(3)] == [200, 200, 429]
+
+
+def _call(house: House, call: str) -> int:
+    request = urllib.request.Request(
+        f"{house.url}/v1/chat/completions", json.dumps(BODY).encode(), headers(call) | {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
