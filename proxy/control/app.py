@@ -34,8 +34,10 @@ from proxy.control import (
     switch,
     usage_anomalies,
     usage_export,
+    usage_performance,
     usage_projection,
     usage_records,
+    usage_sessions,
     usage_summary,
     usage_timeseries,
     usage_track,
@@ -57,7 +59,8 @@ from proxy.telemetry.tasks import Tasks
 MAX_BODY_BYTES = 8 * 1024 * 1024
 DASHBOARD = Path(__file__).parent / "dashboard"
 _RESOURCES = (
-    usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track, users, overrides,
+    usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track,
+    usage_performance, usage_sessions, users, overrides,
     user_data, limits, keys, alert_settings, alerts, switch, stats, prices, recommendations, audit, live,
     log_in, oidc, admin_keys, logins, simulate, reconcile, price_drift,
 )  # fmt: skip

@@ -21,9 +21,12 @@ def totals(sums: Sums) -> dict[str, object]:
 
 
 def averages(sums: Sums) -> dict[str, object]:
-    """Per call; None where there are no calls. Tokens and costs per call that was answered."""
+    """Per call, and shares; None where there are no calls. Tokens and costs per call that was answered."""
     answered = sums.requests - sums.denied
     return {
+        "success_rate": _mean(sums.ok, sums.ok + sums.failed),
+        "cache_share": _mean(sums.cache_read_tokens, sums.input_tokens),
+        "output_per_input": _mean(sums.output_tokens, sums.input_tokens),
         "duration_ms": _mean(sums.duration_ms, sums.requests),
         "time_to_first_byte_ms": _mean(sums.time_to_first_byte_ms, sums.first_byte_count),
         "input_tokens": _mean(sums.input_tokens, answered),
@@ -39,6 +42,15 @@ def shares(part: Sums, whole: Sums) -> dict[str, float | None]:
         "requests": _mean(part.requests, whole.requests),
         "total_tokens": _mean(part.total_tokens, whole.total_tokens),
         "cost_usd": _mean(float(part.cost_usd), float(whole.cost_usd)),
+    }
+
+
+def growth(now: Sums, before: Sums) -> dict[str, float | None]:
+    """By which fraction it grew, e.g. 0.25 for a quarter more; None where there was nothing before."""
+    return {
+        "requests": _mean(now.requests - before.requests, before.requests),
+        "total_tokens": _mean(now.total_tokens - before.total_tokens, before.total_tokens),
+        "cost_usd": _mean(float(now.cost_usd - before.cost_usd), float(before.cost_usd)),
     }
 
 

@@ -162,8 +162,13 @@ _SESSION_LINE: Schema = {
 }
 _OVERRIDE = _object({"limits": FREE, "until": INSTANT_OR_NULL, "reason": TEXT_OR_NULL, "by": TEXT, "at": INSTANT})
 _ROW: Schema = {**_GROUP, **_SUMS, "averages": _or_null(_ref("Averages")), "share": _or_null(_ref("Share"))}
-_PREVIOUS = _or_null(_object({"from": INSTANT, "to": INSTANT, "totals": _ref("Totals")}))
+_PREVIOUS = _or_null(_object({"from": INSTANT, "to": INSTANT, "totals": _ref("Totals"), "growth": _ref("Share")}))
 _POINT: Schema = {"at": INSTANT, **_GROUP, **_SUMS, "averages": _ref("Averages")}
+_PERFORMANCE: Schema = {
+    **dict.fromkeys(("requests", "ok", "failed", "denied", "client_aborted", "sample"), COUNT),
+    **dict.fromkeys(("success_rate", "output_tokens_per_second", "duration_ms", "time_to_first_byte_ms"), NUMBER_OR_NULL),
+    **{f"{time}_p{share}_ms": NUMBER_OR_NULL for time in ("duration", "time_to_first_byte") for share in (50, 95, 99)},
+}
 _SESSION: Schema = {
     "session": TEXT_OR_NULL,
     "requests": COUNT,
@@ -178,6 +183,9 @@ SCHEMAS: Schema = {
     "Totals": _object(_SUMS),
     "Averages": _object(
         {
+            "success_rate": NUMBER_OR_NULL,
+            "cache_share": NUMBER_OR_NULL,
+            "output_per_input": NUMBER_OR_NULL,
             "duration_ms": NUMBER_OR_NULL,
             "time_to_first_byte_ms": NUMBER_OR_NULL,
             "input_tokens": NUMBER_OR_NULL,
@@ -203,6 +211,29 @@ SCHEMAS: Schema = {
     ),
     "Point": _object(_POINT, GROUP_NAMES),
     "Timeseries": _object({**_BOUNDS, "interval": TEXT, "group_by": {"type": "array", "items": TEXT}, "points": _list("Point")}),
+    "Performance": _object(
+        {
+            **_BOUNDS,
+            "group_by": {"type": "array", "items": TEXT},
+            "sample": COUNT,
+            "rows": {"type": "array", "items": _object({**_GROUP, **_PERFORMANCE}, GROUP_NAMES)},
+        }
+    ),
+    "UsageSessions": _object({**_BOUNDS, "sessions": _list("Group")}),
+    "UsageSession": _object(
+        {
+            "session": TEXT,
+            "first_at": INSTANT_OR_NULL,
+            "last_at": INSTANT_OR_NULL,
+            "totals": _ref("Totals"),
+            "averages": _ref("Averages"),
+            "users": _list("Group"),
+            "models": _list("Group"),
+            "operations": _list("Group"),
+            "calls": _list("Record"),
+            "next_cursor": TEXT_OR_NULL,
+        }
+    ),
     "Projection": _object(
         {
             "from": INSTANT,

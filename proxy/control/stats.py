@@ -34,7 +34,7 @@ async def show_stats(request: web.Request) -> web.Response:
     names = ("provider", "model", "team", "operation", *(("user",) if identity.sees_all else ()))
     tables = await asyncio.gather(*(grouped(context, which, (name,), TOP, whole) for name in names))
     previous, points, recent, alerts = await asyncio.gather(
-        previous_totals(context, which, period),
+        previous_totals(context, which, period, whole),
         points_of(context, which, interval, period),
         context.ledger.records(which, TOP, None),
         _open_alerts(context, identity.user),

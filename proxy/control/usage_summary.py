@@ -7,7 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from proxy.control.context import Context, context_of
-from proxy.control.figures import add_up, averages, shares, totals
+from proxy.control.figures import add_up, averages, growth, shares, totals
 from proxy.control.filters import FILTERS, GROUP_BY, group_as_json, ledger_groups, read_request
 from proxy.control.parameters import Flag, Integer
 from proxy.control.periods import FIRST, PERIOD, Period, iso
@@ -33,7 +33,7 @@ async def summarise(request: web.Request) -> web.Response:
     if values["group_by"]:
         answer["groups"] = await grouped(context, which, values["group_by"], values["limit"], whole)
     if values["compare"]:
-        answer["previous"] = await previous_totals(context, which, period)
+        answer["previous"] = await previous_totals(context, which, period, whole)
     return json_reply(answer)
 
 
@@ -53,8 +53,8 @@ async def grouped(
     ]
 
 
-async def previous_totals(context: Context, which: RecordFilter, period: Period) -> dict[str, object] | None:
-    """Totals of the period of equal length that ends where this one begins; None where there is none such."""
+async def previous_totals(context: Context, which: RecordFilter, period: Period, whole: Sums) -> dict[str, object] | None:
+    """Totals of the period of equal length that ends where this one begins, and growth since; None where there is none such."""
     end_at = period.end_at or context.now()
     if period.start_at is None or period.start_at >= end_at:
         return None
@@ -63,7 +63,7 @@ async def previous_totals(context: Context, which: RecordFilter, period: Period)
         return None
     before = period.start_at - length
     sums = await total_of(context, replace(which, start_at=before, end_at=period.start_at))
-    return {"from": iso(before), "to": iso(period.start_at), "totals": totals(sums)}
+    return {"from": iso(before), "to": iso(period.start_at), "totals": totals(sums), "growth": growth(whole, sums)}
 
 
 ROUTES = (Route("GET", "/usage/summary", summarise, "user", "Totals, averages and shares", "Summary", _KNOWN),)
