@@ -188,10 +188,14 @@ def _csv(document: object, columns: Mapping[str, str], zone: ZoneInfo) -> Iterat
         for row in table:
             where = f"line {table.line_num}"
             day = _day(row.get(place["day"]) or "", zone, where)
-            counts = {name: _count(row.get(place[name]) or None, f"{where}, {place[name]}") for name in COUNTS if name in place}
-            cost = _money(row.get(place["cost_usd"]) or None, f"{where}, {place['cost_usd']}") if "cost_usd" in place else None
+            reported = Reported()
+            for name in COUNTS:
+                if name in place:
+                    setattr(reported, name, _count(row.get(place[name]) or None, f"{where}, {place[name]}"))
+            if "cost_usd" in place:
+                reported.cost_usd = _money(row.get(place["cost_usd"]) or None, f"{where}, {place['cost_usd']}")
             model = _text(row.get(place["model"])) if "model" in place else None
-            yield day, day + timedelta(days=1), model, Reported(*(counts.get(name) for name in COUNTS), cost_usd=cost)
+            yield day, day + timedelta(days=1), model, reported
     except csv.Error as mistake:
         raise BadReport(f"line {table.line_num}: {mistake}") from None
 
