@@ -67,7 +67,7 @@ class AlertEngine:
         for alert in self._watch.see(records, self._context.now()):
             if len(self._pending) < MAX_PENDING:
                 self._pending.setdefault(alert.id, alert)
-        self._users.update((record.user, None) for record in records)
+        self._users.update(dict.fromkeys({record.user for record in records}))
 
     async def run(self) -> None:
         """Tick until cancelled."""
