@@ -6,13 +6,14 @@ this file only brings together who, what, how much and what it may cost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
 from proxy.limits.estimate import Estimator, demands, output_cap_of
 from proxy.limits.hidden_input import PLAIN, hidden_input
-from proxy.limits.limit import Limit, Refusal, Reservation
+from proxy.limits.limit import Demand, Limit, Refusal, Reservation
 from proxy.pricing.tariff import Tariff
 from proxy.quota.store import QuotaStore
 from proxy.relay.identity import Denied
@@ -38,6 +39,13 @@ class Asked(Protocol):
     rules: Rules
 
 
+class Session(Asked, Protocol):
+    """A call that goes on for long and settles in parts."""
+
+    is_closed: bool
+    settled: dict[str, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """A call that may go."""
@@ -52,14 +60,11 @@ class Admitted:
     """The body must be given this output cap before it is forwarded (`output_cap: inject`)."""
 
 
-async def admit(
-    asked: Asked, body: bytes | None, store: QuotaStore, estimator: Estimator, hold_id: str | None = None
-) -> Admitted | Denied:
+async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: Estimator) -> Admitted | Denied:
     """Test everything that may refuse a call, and take its holds.
 
     Args:
-        body: the whole plain body; None where it was not read (a form, a compressed body): then it may ask for anything.
-        hold_id: another name for the holds than the call's own: the next part of a long session.
+        body: the whole plain body; None where it was not read (a form, a session): then it may ask for anything.
     """
     caller, provider, facts, rules = asked.caller, asked.provider, asked.facts, asked.rules
     if rules.stops:
@@ -88,7 +93,7 @@ async def admit(
     limits = rules.limits_for(caller, model)
     if not limits:
         return Admitted(None, usual[0], model_key)
-    call = _Call(asked, limits, usual, tariff, model_key, estimator, body, hold_id or asked.request_id)
+    call = _Call(asked, limits, usual, tariff, model_key, estimator, body)
     answer = await call.reserve(store, cap)
     if isinstance(answer, Reservation):
         return Admitted(answer, usual[0], model_key, call.hidden)
@@ -100,6 +105,41 @@ async def admit(
                 return Admitted(again, usual[0], model_key, call.hidden, room)
             answer = again
     return _denied(answer)
+
+
+async def settle_part(
+    asked: Session, part: int, used: Mapping[str, int], rules: Rules, store: QuotaStore, now: float
+) -> Denied | None:
+    """Settle what one response of a session used, beside the session's own holds, which stay for the next one.
+
+    Args:
+        used: amounts by resource, cost in nano-dollars.
+        rules: those in force now; the session may be older.
+        now: Unix seconds; a session may have begun in another window.
+
+    Returns:
+        Denied where the limits have no room for another response. Whether `used` is settled then tells `asked.settled`.
+    """
+    limits = [limit for limit in rules.limits_for(asked.caller, asked.facts.model) if limit.resource in used]
+    lease_seconds = rules.settings.lease_seconds
+    hold_id = f"{asked.request_id}/{part}"
+    wanted = [Demand(limit, 0 if limit.mode == "soft" else used[limit.resource]) for limit in limits]
+    held = await store.reserve(hold_id, wanted, now, lease_seconds)
+    if isinstance(held, Refusal):
+        return _denied(held)
+    if asked.is_closed:
+        store.release(held)  # the session ended meanwhile, and all of it was settled then
+        return None
+    store.settle(held, used)
+    for resource, amount in used.items():
+        asked.settled[resource] = asked.settled.get(resource, 0) + amount
+    soft = [Demand(limit, 0) for limit in limits if limit.mode == "soft"]  # these look at what is settled, so afterwards
+    if soft:
+        room = await store.reserve(f"{hold_id}?", soft, now, lease_seconds)
+        if isinstance(room, Refusal):
+            return _denied(room)
+        store.release(room)
+    return None
 
 
 class _Call:
@@ -114,10 +154,8 @@ class _Call:
         model_key: str,
         estimator: Estimator,
         body: bytes | None,
-        hold_id: str,
     ) -> None:
         self._asked = asked
-        self._hold_id = hold_id
         self._limits = limits
         self._usual = usual
         self._tariff = tariff
@@ -140,7 +178,7 @@ class _Call:
             usual_nano = tariff.usual_nano_usd(*usual, started_at=self._when)
             worst_nano = self._bound_nano_usd(tariff, *worst) if self._has_strict else usual_nano
         wanted = demands(self._limits, usual, worst, usual_nano, worst_nano)
-        return await store.reserve(self._hold_id, wanted, asked.started_at, asked.rules.settings.lease_seconds)
+        return await store.reserve(asked.request_id, wanted, asked.started_at, asked.rules.settings.lease_seconds)
 
     def _bound_nano_usd(self, tariff: Tariff, input_tokens: int, output_tokens: int) -> int:
         return tariff.upper_bound_nano_usd(input_tokens, output_tokens, started_at=self._when, units=self._asked.facts.units)

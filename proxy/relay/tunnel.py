@@ -8,9 +8,12 @@ another response ends with close code 1008 (policy violation), a worker that sto
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
-from proxy.relay.admission import admit
+import structlog
+
+from proxy.relay.admission import settle_part
 from proxy.relay.identity import Denied
 from proxy.relay.websocket import Tunnel
 from proxy.routing.headers import ResponseHead, response_lines
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.relay.upstream import UpstreamConnection
     from proxy.relay.weighing import Weighing
 
+log = structlog.get_logger(__name__)
 GOING_AWAY = 1001
 """RFC 6455 §7.4.1."""
 IDLE_SECONDS = 3600.0
@@ -36,7 +40,7 @@ class OpenTunnel:
 
     def __init__(self, state: RelayState, weighing: Weighing) -> None:
         self._state = state
-        self._weighing = weighing
+        self.weighing = weighing
         self._part = 0
         self._is_asking = False
         self._denied: Denied | None = None
@@ -44,29 +48,24 @@ class OpenTunnel:
 
     def used(self, reading: Reading) -> None:
         """A response is over and its usage final: settle it, and ask whether there is room for another."""
-        weighing = self._weighing
+        weighing = self.weighing
         if weighing.admitted is None or weighing.admitted.reservation is None or self._is_asking or weighing.is_closed:
             return  # while it is being asked, what comes is settled with the next response, or at the end
-        weighing.settle_so_far(reading)
-        self._part += 1
         self._is_asking = True
-        self._state.keep(asyncio.get_running_loop().create_task(self._ask_for_more()))
+        self._state.keep(asyncio.get_running_loop().create_task(self._settle(weighing.used_since(reading))))
 
-    async def _ask_for_more(self) -> None:
-        state, weighing = self._state, self._weighing
+    async def _settle(self, used: dict[str, int]) -> None:
+        state, weighing = self._state, self.weighing
+        self._part += 1
         try:
-            admitted = await admit(weighing, None, state.quota, state.estimator, f"{weighing.request_id}/{self._part}")
+            self._denied = await settle_part(weighing, self._part, used, state.rules, state.quota, time.time())
+        except Exception as fault:  # logged; the session goes on, and is settled at its end
+            log.error("session_not_settled", request_id=weighing.request_id, exc_info=fault)
+            return
         finally:
             self._is_asking = False
-        if isinstance(admitted, Denied):
-            self._denied = admitted
-            if self.tunnel is not None:
-                self.tunnel.close(admitted.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
-        elif weighing.is_closed:
-            if admitted.reservation is not None:
-                state.quota.release(admitted.reservation)
-        else:
-            weighing.admitted = admitted
+        if self._denied is not None:
+            self.cut(self._denied.message)
 
     def closed(self, reading: Reading | None, why: str) -> None:
         """Settle and record what went through."""
@@ -77,7 +76,17 @@ class OpenTunnel:
             outcome = "client_aborted"
         else:
             outcome = "proxy_error" if why.startswith("stopped") else "ok"
-        self._weighing.close(outcome, 101, reading, None if why == "closed" else why, self._denied)
+        self.weighing.close(outcome, 101, reading, None if why == "closed" else why, self._denied)
+
+    def cut(self, reason: str) -> None:
+        """End the session from our side, and say why."""
+        if self.tunnel is not None:
+            self.tunnel.close(reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+    def abort(self) -> None:
+        """The worker has stopped, and the client does not take its close."""
+        if self.tunnel is not None:
+            self.tunnel.expire(self._state.clock.now)
 
     def close(self) -> None:
         """The worker stops."""

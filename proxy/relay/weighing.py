@@ -93,8 +93,8 @@ class Weighing:
         self.provider_request_id: str | None = None
         self.streamed = facts.is_stream
         self.is_closed = False
-        self.settled: tuple[int, int, int, int] | None = None
-        """Input, output and total tokens and nano-dollars that are settled already: of a session's finished responses."""
+        self.settled: dict[str, int] = {}
+        """Amounts that are settled already: those of a session's finished responses."""
         self.record: UsageRecord | None = None
 
     def close(
@@ -157,27 +157,22 @@ class Weighing:
             exact = Exactness.LOWER_BOUND  # it used something, nobody knows what: charged as held
         nano = None if cost.cost_usd is None else to_nano_usd(cost.cost_usd)
         counts = usage if usage is not None else _NO_USAGE
-        amounts = (counts.input_tokens, counts.output_tokens, counts.total_tokens, nano)
-        if self.settled is not None:
-            amounts = tuple(None if now is None else max(0, now - then) for now, then in zip(amounts, self.settled, strict=True))  # type: ignore[assignment]
-        actual = actual_amounts(amounts[0], amounts[1], amounts[3], reservation, exact, amounts[2])
-        if self.settled is not None:
-            actual["requests"] = 0  # counted with the first part
+        actual = actual_amounts(counts.input_tokens, counts.output_tokens, nano, reservation, exact, counts.total_tokens)
+        for resource, amount in self.settled.items():
+            actual[resource] = max(0, actual[resource] - amount)
         self.state.quota.settle(reservation, actual)
 
-    def settle_so_far(self, reading: Reading) -> None:
-        """What a session's finished responses used is final: settle it, so that limits hold while the session goes on."""
-        if self.is_closed or reading.usage is None:
-            return
-        cost = self._price(reading)
-        self._settle(reading, cost)
-        usage = reading.usage
-        self.settled = (
-            usage.input_tokens or 0,
-            usage.output_tokens or 0,
-            usage.total_tokens or 0,
-            0 if cost.cost_usd is None else to_nano_usd(cost.cost_usd),
-        )
+    def used_since(self, reading: Reading) -> dict[str, int]:
+        """What a session used beyond what is settled already, by resource."""
+        usage = reading.usage if reading.usage is not None else _NO_USAGE
+        cost = self._price(reading).cost_usd if reading.usage is not None else None
+        amounts = {
+            "tokens": usage.total_tokens or 0,
+            "input_tokens": usage.input_tokens or 0,
+            "output_tokens": usage.output_tokens or 0,
+            "cost_usd": 0 if cost is None else to_nano_usd(cost),
+        }
+        return {resource: max(0, amount - self.settled.get(resource, 0)) for resource, amount in amounts.items()}
 
     def _record(
         self, outcome: str, status: int, reading: Reading, cost: Cost, error: str | None, denied: Denied | None

@@ -21,6 +21,7 @@ from proxy.relay.downstream import ClientConnection
 from proxy.relay.exchange import Exchange
 from proxy.relay.request import Request
 from proxy.relay.state import RelayState
+from proxy.relay.weighing import Weighing
 from proxy.rules import Rules
 
 log = structlog.get_logger(__name__)
@@ -90,12 +91,13 @@ class Worker:
         self.state.rules = rules
         self.state.stats.rules_reloads += 1
         log.info("rules_in_force", version=rules.version)
-        for exchange in list(self.state.exchanges):
-            weighing = exchange.weighing
-            if rules.stops and weighing is not None:
-                stop = rules.stop_for(weighing.provider.name, weighing.facts.model, weighing.caller)
-                if stop is not None and stop.get("cut_streams") == "true":
+        if rules.stops:
+            for exchange in list(self.state.exchanges):
+                if _is_cut(rules, exchange.weighing):
                     exchange.cut("cut by an emergency stop", "stopped")
+            for tunnel in list(self.state.tunnels):
+                if _is_cut(rules, tunnel.weighing):
+                    tunnel.cut("cut by an emergency stop")
 
     def _keep_house(self) -> None:
         state = self.state
@@ -126,8 +128,11 @@ class Worker:
             exchange.cut("the proxy stopped before the answer was complete")
         for tunnel in list(state.tunnels):
             tunnel.close()
-        if state.tasks:
-            await asyncio.wait(state.tasks, timeout=STOP_PATIENCE_SECONDS)
+        deadline = time.monotonic() + STOP_PATIENCE_SECONDS
+        while (state.tunnels or state.tasks) and time.monotonic() < deadline:  # noqa: ASYNC110 two sets tell by being empty
+            await asyncio.sleep(0.02)
+        for tunnel in list(state.tunnels):
+            tunnel.abort()
         for task in list(state.tasks):
             task.cancel()
         if state.tasks:
@@ -140,6 +145,13 @@ class Worker:
         state.spool.close()
         for pool in [*state.pools, *([state.control_pool] if state.control_pool is not None else [])]:
             pool.close()
+
+
+def _is_cut(rules: Rules, weighing: Weighing | None) -> bool:
+    if weighing is None:
+        return False
+    stop = rules.stop_for(weighing.provider.name, weighing.facts.model, weighing.caller)
+    return stop is not None and stop.get("cut_streams") == "true"
 
 
 class _ServerTls:

@@ -59,7 +59,8 @@ def provider_lines(port: int, ca_file: Path | None, host: str = "localhost", ext
 
 async def test_a_verified_provider_and_its_stream(authority: trustme.CA, tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    async with tls_provider(authority, "localhost", sent=streamed(SHORT_STREAM, USAGE_EVENT, DONE)) as (port, asked, heads):
+    sent = streamed(SHORT_STREAM, USAGE_EVENT, DONE)
+    async with tls_provider(authority, "localhost", sent=sent) as (port, asked, heads):  # noqa: SIM117 the port first
         async with relay_house(rules_of(provider_lines(port, tmp_path / "ca.pem")), tmp_path) as relay:
             for _ in range(2):
                 got = await relay.ask(request_bytes(body=STREAMING_WITH_USAGE))
@@ -92,7 +93,7 @@ async def test_a_certificate_that_does_not_fit_is_a_502(
 
 
 async def test_who_turns_checking_off_gets_what_they_asked_for(authority: trustme.CA, tmp_path: Path) -> None:
-    async with tls_provider(authority, "other.example", sent=answer(completion())) as (port, _, _):
+    async with tls_provider(authority, "other.example", sent=answer(completion())) as (port, _, _):  # noqa: SIM117 the port first
         async with relay_house(rules_of(provider_lines(port, None, extra="    verify_tls: false\n")), tmp_path) as relay:
             assert (await relay.ask(request_bytes())).status == 200
 
