@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import pairwise
 from typing import Any
 
+from proxy.config.alert_words import CHANNEL_FIELDS, OPTIONAL_FIELDS
 from proxy.config.build_providers import build_provider
+from proxy.config.environment import MalformedReference, MissingVariable, expand
 from proxy.config.mistakes import Finding, Path, path_text, shown
 from proxy.config.presets import PRESETS
 from proxy.pricing.fields import RATES
@@ -52,6 +55,55 @@ def _undefined(path: tuple[str | int, ...], kind: str, name: str, known: list[st
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     advice = f"did you mean `{shown(close[0])}`?" if close else f"add it under `{kind}s:`, e.g. `{kind}s: {{{shown(name)}: {{}}}}`"
     return Finding(path, f"{path_text(path)}: no {kind} is named `{shown(name)}`; {advice}")
+
+
+def alerts_findings(document: Mapping[str, Any], environ: Mapping[str, str]) -> list[Finding]:
+    """alerts.yaml: names that stand twice, and what each channel needs, against the environment."""
+    findings: list[Finding] = []
+    seen: set[str] = set()
+    for index, entry in enumerate(document.get("destinations", [])):
+        path: Path = ("destinations", index)
+        if entry["name"] in seen:
+            findings.append(
+                Finding((*path, "name"), f"{path_text(path)}.name: another destination has this name; rename one")
+            )
+        seen.add(entry["name"])
+        findings += _channel_findings(path, entry, environ)
+    return findings
+
+
+def _channel_findings(path: Path, entry: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Finding]:
+    channel = entry["channel"]
+    wanted, optional = CHANNEL_FIELDS[channel], OPTIONAL_FIELDS[channel]
+    for name in sorted({field for fields in CHANNEL_FIELDS.values() for field in fields} | {"secret", "recipients"}):
+        where = path_text((*path, name))
+        if name not in entry:
+            if name in wanted or (name == "recipients" and channel == "email"):
+                yield Finding((*path, "channel"), f"{where} is missing; {channel} needs it")
+        elif name not in wanted and name not in optional:
+            yield Finding((*path, name), f"{where}: {channel} has no `{name}`; remove it", is_about_key=True)
+        elif isinstance(entry[name], str):
+            yield from _address_findings((*path, name), entry[name], wanted.get(name, ""), environ)
+
+
+def _address_findings(path: Path, text: str, pattern: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        is_right = re.match(pattern, expand(text, environ)) is not None
+    except MissingVariable as missing:
+        yield Finding(path, f"{path_text(path)}: {missing.name} is not set; set it in the environment, or write ${{NAME:-default}}")
+    except MalformedReference as wrong:
+        yield Finding(path, f"{path_text(path)}: {wrong}")
+    else:
+        if not is_right:
+            yield Finding(path, f"{path_text(path)} is no address of this kind; write e.g. {_ADDRESSES[str(path[-1])]}")
+
+
+_ADDRESSES = {
+    "url": "https://example.org/hook",
+    "smtp_url": "smtps://user:${SMTP_PASSWORD}@mail.example.org",
+    "sender": "weighbridge@example.org",
+    "secret": "${WEBHOOK_SECRET}",
+}
 
 
 def prices_findings(document: Mapping[str, Any], providers: Mapping[str, Any]) -> list[Finding]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from proxy.config.agreement import limits_findings, prices_findings, providers_findings
+from proxy.config.agreement import alerts_findings, limits_findings, prices_findings, providers_findings
 from proxy.config.mistakes import ConfigErrors, Finding, Mistake
 from proxy.config.schema import FILES, schema_text
 from proxy.config.validate import validate
@@ -35,12 +35,19 @@ class Documents:
     limits: dict[str, Any]
     prices: dict[str, Any]
     server: dict[str, Any]
+    alerts: dict[str, Any] = field(default_factory=dict)
     version: str = field(default="", compare=False)
-    """Hash of the four."""
+    """Hash of them all."""
 
     def as_dict(self) -> dict[str, Any]:
         """The documents as they stand in a snapshot."""
-        return {"providers": self.providers, "limits": self.limits, "prices": self.prices, "server": self.server}
+        return {
+            "providers": self.providers,
+            "limits": self.limits,
+            "prices": self.prices,
+            "alerts": self.alerts,
+            "server": self.server,
+        }
 
     def settings(self) -> Settings:
         """server.yaml, defaults filled in."""
@@ -187,6 +194,8 @@ def _agreement(
         return providers_findings(document, environ)
     if name == "limits.yaml":
         return limits_findings(document)
+    if name == "alerts.yaml":
+        return alerts_findings(document, environ)
     if name == "prices.yaml" and earlier["providers.yaml"]:
         return prices_findings(document, earlier["providers.yaml"]["providers"])
     return []

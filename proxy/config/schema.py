@@ -1,4 +1,4 @@
-"""What the files may say: one closed schema each for providers.yaml, limits.yaml, prices.yaml and server.yaml.
+"""What the files may say: one closed schema each for providers.yaml, limits.yaml, prices.yaml, alerts.yaml and server.yaml.
 
 Rules of this file: a name that is not here is a mistake, never ignored (a budget with a typo is no budget); a setting may
 be left out but not left empty; sections may be empty. The names are the public contract. What single values may be is
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, create_model
 
+from proxy.config import alert_words as words
 from proxy.config import fields as f
 from proxy.config.fields import Mode, StorePolicy, absent
 from proxy.config.presets import API_NAMES, CREDENTIALS, PRESETS
@@ -263,6 +264,57 @@ class PricesFile(Closed):
     prices: Annotated[dict[Text, Annotated[dict[f.Pattern, ModelPrices], f.EmptyIfNull]], f.EmptyIfNull] = absent()
 
 
+# ── alerts.yaml ──────────────────────────────────────────────────────────────────────────────────────────────────────
+if TYPE_CHECKING:
+    AlertKind: TypeAlias = str
+    Severity: TypeAlias = str
+    SpikeGroup: TypeAlias = str
+else:
+    AlertKind, Severity, SpikeGroup = _one_of(words.KINDS), _one_of(words.SEVERITIES), _one_of(words.SPIKE_GROUPS)
+
+
+class QuietHoursEntry(Closed):
+    """Local hours in which alerts wait, critical ones aside; they may reach over midnight."""
+
+    start: Annotated[str, StringConstraints(pattern=words.CLOCK_TIME)]
+    end: Annotated[str, StringConstraints(pattern=words.CLOCK_TIME)]
+    timezone: f.Timezone = absent()
+
+
+class DestinationEntry(Closed):
+    """Where alerts go, which of them, and when. What each channel needs besides is in `alert_words.CHANNEL_FIELDS`."""
+
+    name: f.Name
+    channel: Literal["webhook", "slack", "email", "apprise"]
+    url: Text = absent()
+    secret: Text = absent()
+    smtp_url: Text = absent()
+    sender: Text = absent()
+    recipients: Annotated[list[Annotated[str, StringConstraints(pattern=words.ADDRESS)]], Field(min_length=1)] = absent()
+    kinds: list[AlertKind] = absent()
+    min_severity: Severity = absent()
+    users: list[f.Name] = absent()
+    teams: list[f.Name] = absent()
+    quiet_hours: QuietHoursEntry = absent()
+    group_seconds: f.Seconds = absent()
+
+
+class SpikesEntry(Closed):
+    """How many times the week's average makes a day stand out, and whose days are looked at."""
+
+    tokens: Annotated[f.Rate, Field(ge=1)] = absent()
+    cost_usd: Annotated[f.Rate, Field(ge=1)] = absent()
+    requests: Annotated[f.Rate, Field(ge=1)] = absent()
+    by: list[SpikeGroup] = absent()
+
+
+class AlertsFile(Closed):
+    """alerts.yaml"""
+
+    destinations: Annotated[list[DestinationEntry], f.EmptyListIfNull] = absent()
+    anomalies: Annotated[SpikesEntry, f.EmptyIfNull] = absent()
+
+
 # ── server.yaml ──────────────────────────────────────────────────────────────────────────────────────────────────────
 _CHOICES: dict[str, tuple[str, ...]] = {
     "fsync": ("off", "interval", "always"),
@@ -299,6 +351,7 @@ FILES: dict[str, type[Closed]] = {
     "providers.yaml": ProvidersFile,
     "limits.yaml": LimitsFile,
     "prices.yaml": PricesFile,
+    "alerts.yaml": AlertsFile,
     "server.yaml": ServerFile,
 }
 """Every file of a configuration directory."""
