@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from proxy.records import UsageRecord
-
 FOREIGN_AT = datetime(1970, 1, 1, tzinfo=UTC)
 NEARNESS = timedelta(days=1)
 """How far started_at may be from the time in the id: searches by time look this much further."""
@@ -32,9 +30,9 @@ def time_of_id(record_id: str) -> datetime | None:
     return FOREIGN_AT + timedelta(milliseconds=milliseconds) if milliseconds < LAST_MILLISECOND else None
 
 
-def minted_at(record: UsageRecord, started_at: datetime) -> datetime:
+def minted_at(record_id: str, started_at: datetime) -> datetime:
     """The partition column of a record."""
-    minted = time_of_id(record.id)
+    minted = time_of_id(record_id)
     return FOREIGN_AT if minted is None or abs(minted - started_at) > NEARNESS else minted
 
 

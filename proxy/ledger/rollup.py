@@ -9,15 +9,17 @@ Pure. Not here: SQL (statements.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Context, Decimal, Inexact
+from decimal import Context, Decimal, Inexact, localcontext
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import orjson
 
+from proxy.ledger.columns import AT, Columns, columns_of
 from proxy.ledger.rows import MONEY_FIELDS
 from proxy.records import UsageRecord
 
@@ -30,6 +32,7 @@ TOKEN_FIELDS = (
 COUNTS = ("requests", *TOKEN_FIELDS, "estimated", "unpriced", "duration_us", "time_to_first_byte_us", "first_byte_count")
 EXACT = Context(prec=200, traps=[Inexact])
 """Sums of money are exact, or they fail."""
+ZERO = Decimal(0)
 FAILED_OUTCOMES = ("upstream_error", "upstream_aborted", "proxy_error")
 
 
@@ -59,47 +62,86 @@ def series_id(dimensions: Dimensions) -> bytes:
     return blake2b(orjson.dumps(dimensions), digest_size=16).digest()
 
 
-def dimensions_of(record: UsageRecord) -> Dimensions:
-    return (
-        record.user, record.team, record.key_id, record.provider, record.request_model, record.response_model, record.operation,
-        record.api, record.outcome,
-    )  # fmt: skip
-
-
 def bucket_of(started_at: str) -> int:
     """Unix time of the quarter of an hour that holds it."""
-    seconds = int(datetime.fromisoformat(started_at).timestamp() // 1)
+    return _bucket_of_minute(started_at[:16])
+
+
+@lru_cache(maxsize=10_000)
+def _bucket_of_minute(minute: str) -> int:
+    seconds = int(datetime.fromisoformat(minute + "Z").timestamp())
     return seconds - seconds % BUCKET_SECONDS
 
 
-def is_unpriced(record: UsageRecord) -> bool:
-    return record.cost_usd is None and bool(record.total_tokens or record.input_tokens or record.output_tokens)
+def roll_up(records: Sequence[UsageRecord], sign: int = 1) -> dict[tuple[int, Dimensions], Cell]:
+    """What these records, as they are stored, add to the roll-ups (with sign -1: what they take away)."""
+    return roll_up_columns(columns_of(records), sign)
 
 
-def roll_up(records: Iterable[UsageRecord], sign: int = 1) -> dict[tuple[int, Dimensions], Cell]:
-    """What these records add to the roll-ups (with sign -1: what they take away)."""
+def roll_up_columns(columns: Columns, sign: int = 1) -> dict[tuple[int, Dimensions], Cell]:
+    """The same of records by column: which records belong to which cell, then one sum per cell and column."""
+    if not columns:
+        return {}
+    buckets = [_bucket_of_minute(text[:16]) for text in columns[AT["started_at"]]]  # type: ignore[index]
+    members: dict[tuple[Any, ...], list[int]] = {}
+    for at, key in enumerate(zip(buckets, *(columns[AT[name]] for name in DIMENSIONS), strict=True)):
+        if key in members:
+            members[key].append(at)
+        else:
+            members[key] = [at]
+    counts = _counts(columns)
     cells: dict[tuple[int, Dimensions], Cell] = {}
-    for record in records:
-        key = (bucket_of(record.started_at), dimensions_of(record))
-        cell = cells.get(key)
-        if cell is None:
-            cell = cells[key] = Cell([0] * len(COUNTS), [Decimal(0)] * len(MONEY_FIELDS))
-        first_byte_ms = record.time_to_first_byte_ms
-        added = (
-            1, record.input_tokens, record.cache_read_tokens, record.cache_write_tokens, record.output_tokens,
-            record.reasoning_tokens, record.input_audio_tokens, record.output_audio_tokens, record.total_tokens,
-            record.usage_source == "estimated", is_unpriced(record), round(record.duration_ms * 1000),
-            None if first_byte_ms is None else round(first_byte_ms * 1000), first_byte_ms is not None,
-        )  # fmt: skip
-        counts = cell.counts
-        for at, count in enumerate(added):
-            if count:
-                counts[at] += sign * count
-        for at, text in enumerate((record.input_cost_usd, record.output_cost_usd, record.cost_usd, record.reported_cost_usd)):
-            if text is not None:
-                amount = Decimal(text)
-                cell.money[at] = EXACT.add(cell.money[at], amount if sign > 0 else amount.copy_negate())
+    with localcontext(EXACT):  # sum() adds in the context in force
+        amounts = [_amounts(columns[AT[name]], sign) for name in MONEY_FIELDS]
+        for key, places in members.items():
+            cells[key[0], key[1:]] = Cell(
+                [sign * len(places), *(sign * _sum(column, places) for column in counts)],
+                [_sum_money(column, places) for column in amounts],
+            )
     return cells
+
+
+def _counts(columns: Columns) -> list[list[int] | None]:
+    """One column each of COUNTS without `requests`; None where all are zero."""
+    tokens = [_without_none(columns[AT[name]]) for name in TOKEN_FIELDS]
+    sources, costs = columns[AT["usage_source"]], columns[AT["cost_usd"]]
+    estimated = [int(source == "estimated") for source in sources] if "estimated" in sources else None
+    unpriced = None
+    if None in costs:
+        told = zip(costs, *(columns[AT[name]] for name in ("total_tokens", "input_tokens", "output_tokens")), strict=True)
+        unpriced = [int(cost is None and bool(total or read or written)) for cost, total, read, written in told]
+    durations, first_bytes = columns[AT["duration_ms"]], columns[AT["time_to_first_byte_ms"]]
+    return [
+        *tokens,
+        estimated,
+        unpriced,
+        [round(milliseconds * 1000) for milliseconds in durations],  # type: ignore[operator]
+        [0 if milliseconds is None else round(milliseconds * 1000) for milliseconds in first_bytes],  # type: ignore[operator]
+        [int(milliseconds is not None) for milliseconds in first_bytes],
+    ]
+
+
+def _without_none(column: tuple[Any, ...]) -> list[int] | None:
+    return [count or 0 for count in column] if any(column) else None
+
+
+def _amounts(column: tuple[Any, ...], sign: int) -> list[Decimal] | None:
+    if not any(column):
+        return None
+    found = [ZERO if text is None else Decimal(text) for text in column]
+    return found if sign > 0 else [amount.copy_negate() for amount in found]
+
+
+def _sum(column: list[int] | None, places: list[int]) -> int:
+    if column is None:
+        return 0
+    return column[places[0]] if len(places) == 1 else sum(itemgetter(*places)(column))
+
+
+def _sum_money(column: list[Decimal] | None, places: list[int]) -> Decimal:
+    if column is None:
+        return ZERO
+    return column[places[0]] if len(places) == 1 else sum(itemgetter(*places)(column), ZERO)
 
 
 def roll_up_sessions(records: Iterable[UsageRecord]) -> dict[tuple[str, str], SessionCell]:

