@@ -1,11 +1,11 @@
 """The `weighbridge` command: parse, call, exit code. What it does lives elsewhere.
 
-Exit codes: 0 done · 1 refused (a mistake in the configuration, an address in use, a question answered with no) · 2 wrong usage.
+Exit codes: 0 done · 1 refused (a mistake in the configuration, an address in use, a question answered with no) · 2 wrong usage ·
+3 the server or the ledger is away.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 import proxy
+from proxy.commands import admins, alerts, audit, keys, ledger, limits, prices, switch, usage, users
 
 app = typer.Typer(
     add_completion=False,
@@ -22,8 +23,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A transparent LLM reverse proxy: meters, prices, limits and records every call, and leaves the bytes alone.",
 )
-keys_app = typer.Typer(no_args_is_help=True, help="Virtual keys: make, list and revoke them.")
-app.add_typer(keys_app, name="keys")
+audit.register(app)
+app.add_typer(admins.app, name="admins")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(keys.app, name="keys")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(limits.app, name="limits")
+app.add_typer(prices.app, name="prices")
+app.add_typer(switch.app, name="switch")
+app.add_typer(usage.app, name="usage")
+app.add_typer(users.app, name="users")
 
 ConfigOption = Annotated[
     Path | None,
@@ -106,41 +115,6 @@ def init(directory: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where 
             say(f"wrote {path}")
     except (ConfigError, OSError) as error:
         raise stop(str(error)) from None
-
-
-@keys_app.command("create")
-def keys_create(
-    user: Annotated[str, typer.Argument(help="Who is limited and billed.")],
-    name: Annotated[str | None, typer.Option(help="What the key is for, e.g. laptop.")] = None,
-    team: Annotated[str | None, typer.Option()] = None,
-    tier: Annotated[str | None, typer.Option()] = None,
-    expires: Annotated[
-        str | None, typer.Option(metavar="DATE", help="ISO date or time in UTC after which the key is refused.")
-    ] = None,
-    may_speak_for_others: Annotated[
-        bool, typer.Option("--may-speak-for-others", help="The key may name end users (x-weighbridge-user).")
-    ] = False,
-) -> None:
-    """Make a virtual key. It is shown once; only its hash is kept."""
-    from proxy.errors import WeighbridgeError
-    from proxy.house import create_key
-
-    try:
-        key = asyncio.run(create_key(os.environ, user, name, team, tier, expires, may_speak_for_others))
-    except (WeighbridgeError, ValueError, OSError) as error:
-        raise stop(str(error)) from None
-    say(key)
-
-
-@keys_app.command("hash")
-def keys_hash() -> None:
-    """Read a key from standard input and print its SHA-256, for `keys:` in limits.yaml."""
-    from proxy.routing.callers import key_digest
-
-    key = sys.stdin.readline().strip()
-    if not key:
-        raise stop("Nothing came on standard input. Use: echo -n wb-… | weighbridge keys hash")
-    say(key_digest(key))
 
 
 @app.command()

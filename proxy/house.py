@@ -14,7 +14,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -32,8 +31,7 @@ from proxy.demo.people import DEMO_KEYS
 from proxy.demo.provider import run_provider
 from proxy.demo.traffic import run_traffic
 from proxy.errors import ConfigError
-from proxy.ledger.ledger import StoredKey
-from proxy.routing.callers import VIRTUAL_KEY_PREFIX, key_digest
+from proxy.routing.callers import VIRTUAL_KEY_PREFIX
 from proxy.rules import Settings
 from proxy.supervisor.link import ChildLink, ignore_terminal_signals
 from proxy.supervisor.listeners import listening_sockets
@@ -261,51 +259,3 @@ def run_child(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 async def _exit_zero(main: Coroutine[object, object, None]) -> int:
     await main
     return 0
-
-
-async def create_key(
-    environ: Mapping[str, str],
-    user: str,
-    name: str | None,
-    team: str | None,
-    tier: str | None,
-    expires: str | None,
-    may_speak_for_others: bool,
-) -> str:
-    """Make a virtual key in the ledger that the environment names; running instances know it within a second.
-
-    Returns:
-        The key in clear, kept nowhere.
-
-    Raises:
-        ValueError: `expires` is not an ISO date or time.
-        LedgerError: the ledger is away.
-    """
-    expires_at = None
-    if expires:
-        moment = datetime.fromisoformat(expires)
-        expires_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).isoformat().replace("+00:00", "Z")
-    where = places(environ)
-    where.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ledger = open_ledger(environ, where)
-    await ledger.start()
-    try:
-        key = VIRTUAL_KEY_PREFIX + secrets.token_urlsafe(32)
-        digest = key_digest(key)
-        stored = StoredKey(
-            digest[:12],
-            digest,
-            user,
-            team,
-            tier,
-            name,
-            datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-            "command line",
-            expires_at,
-        )
-        if may_speak_for_others:
-            stored = replace(stored, settings={"may_speak_for_others": True})
-        await ledger.put_key(stored)
-        return key
-    finally:
-        await ledger.close()
