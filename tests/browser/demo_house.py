@@ -97,9 +97,11 @@ def _wait_until_ready(house: DemoHouse, process: subprocess.Popen[bytes], log: P
         try:
             with urllib.request.urlopen(f"{house.url}/readyz", timeout=5):
                 house.api("GET", "stats?range=today")
-                return
+                if house.chat("wb-demo-margaret-laptop") == 200:  # its provider comes up after the house
+                    return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            pass  # not up yet: that is what is waited for
+        time.sleep(0.2)
     raise AssertionError(f"the demo is not ready after {START_SECONDS} s:\n{log.read_text()}")
 
 

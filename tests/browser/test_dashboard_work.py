@@ -121,6 +121,14 @@ def test_the_emergency_stop_stops_and_lets_go(visit: Visit, house: DemoHouse) ->
     visit.told("Stopped: user grace")
     visit.page.wait_for_timeout(1000)
     assert house.chat(key) in (403, 429, 503)
+    visit.open("records?user=grace&outcome=denied&range=today")
+    for _ in range(30):  # from the spool into the ledger
+        if visit.page.locator("tbody tr").count():
+            break
+        visit.page.keyboard.press("r")
+        visit.settle()
+        visit.page.wait_for_timeout(300)
+    expect(visit.row("grace")).to_contain_text("denied")
     visit.open("overview")
     expect(visit.page.get_by_text("Stopped: user grace.")).to_be_visible()
     visit.open("limits")
@@ -231,3 +239,27 @@ def test_the_page_holds_with_scripts_of_others_forbidden(browser: Browser, house
         policy = answer.headers["content-security-policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
+
+
+def test_an_account_logs_in_by_password_changes_something_and_logs_out(browser: Browser, house: DemoHouse) -> None:
+    house.api("PUT", "admin/logins/olga", {"password": "a long enough password", "role": "admin"})
+    with browser.new_context() as context:
+        visit = Visit.start(context, house.url)
+        visit.page.goto(f"{house.url}/dashboard")
+        visit.page.get_by_role("button", name="Name and password").click()
+        visit.page.get_by_label("Name", exact=True).fill("olga")
+        visit.page.get_by_label("Password", exact=True).fill("a long enough password")
+        visit.page.get_by_role("button", name="Log in", exact=True).click()
+        visit.page.get_by_role("navigation", name="Views").wait_for()
+        visit.page.reload()
+        visit.open("user/margaret")
+        visit.page.get_by_role("button", name="Emergency stop").click()
+        visit.page.get_by_role("button", name="Stop now").click()
+        visit.told("Stopped: user margaret")
+        visit.page.get_by_role("button", name="Release").click()
+        visit.told("Released: user margaret")
+        assert house.api("GET", "audit?limit=1")["audit"][0]["by"] == "password:olga"
+        visit.page.get_by_role("button", name="Log out").click()
+        visit.page.get_by_label("Key", exact=True).wait_for()
+        assert context.request.get(f"{house.url}/api/v1/session").status == 401
+        assert visit.troubles == []

@@ -4,7 +4,7 @@ import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
 import { identify } from "./client/api.js";
 import { SHORTCUTS, listenToKeys } from "./client/keyboard.js";
 import { useRoute } from "./client/route.js";
-import { isAdmin, key, resume, session, subscribe, zone } from "./client/session.js";
+import { resume, seesAll, session, subscribe, zone } from "./client/session.js";
 import { Dialog } from "./parts/dialog.js";
 import { Frame } from "./parts/frame.js";
 import { Empty, NotAllowed, Skeleton } from "./parts/states.js";
@@ -33,8 +33,8 @@ function Dashboard() {
   const [isHelp, setHelp] = useState(false);
   useEffect(() => subscribe(setState), []);
   useEffect(() => {
-    if (key()) resume(identify);
-    return listenToKeys({ onHelp: () => setHelp(true), onTheme: () => globalThis.weighbridgeTheme.toggle(), isAdmin });
+    resume(identify);
+    return listenToKeys({ onHelp: () => setHelp(true), onTheme: () => globalThis.weighbridgeTheme.toggle(), seesAll });
   }, []);
   if (state.phase === "checking") return html`<main class="checking"><h1 class="unseen">Weighbridge</h1><${Skeleton} rows=${6} /></main>`;
   if (state.phase === "out") return html`<${LogIn} failure=${state.failure} />`;
@@ -47,7 +47,7 @@ function Dashboard() {
 
 function Inside({ onHelp }) {
   const current = useRoute();
-  const view = !isAdmin() && current.view === "overview" ? "my-usage" : current.view;
+  const view = !seesAll() && current.view === "overview" ? "my-usage" : current.view;
   return html`
     <${Frame} current=${{ ...current, view }} onHelp=${onHelp} onTheme=${() => globalThis.weighbridgeTheme.toggle()}>
       <${Shown} key=${`${view}/${current.part ?? ""}/${zone()}`} view=${view} part=${current.part} query=${current.query} />
@@ -67,7 +67,7 @@ function Shown({ view, part, query }) {
     scrollTo(0, 0);
   }, [view]);
   if (!VIEWS[view]) return html`<div class="view"><h1>Not found</h1><${Empty} title="There is no such view"><a href="#/">Overview</a><//></div>`;
-  if (!isAdmin() && !FOR_USERS.includes(view)) return html`<div class="view"><h1 class="unseen">Not allowed</h1><${NotAllowed} /></div>`;
+  if (!seesAll() && !FOR_USERS.includes(view)) return html`<div class="view"><h1 class="unseen">Not allowed</h1><${NotAllowed} /></div>`;
   if (failure) return html`<div class="view"><h1 class="unseen">Failed</h1><${Empty} title="This view could not be loaded">Load the page again.<//></div>`;
   if (!found) return html`<div class="view" key="coming"><h1 class="unseen">Loading</h1><${Skeleton} rows=${8} /></div>`;
   return html`<${found} key="here" part=${part} query=${query} />`;

@@ -39,7 +39,7 @@ export function address(path, query = {}) {
 }
 
 export async function request(method, path, { query, body, signal } = {}) {
-  const headers = { authorization: `Bearer ${key() ?? ""}` };
+  const headers = key() === null ? { "x-csrf-token": session().identity?.csrf_token ?? "" } : { authorization: `Bearer ${key()}` };
   if (body !== undefined) headers["content-type"] = "application/json";
   let reply;
   try {
@@ -77,15 +77,18 @@ async function learnOffers() {
   );
 }
 
-/** Whom the key stands for, and what this release offers: {role, user, timezone, version, offers}. */
+/** Who looks, as the house says it, and what this release offers. */
 export async function identify() {
-  const [stats, offers] = await Promise.all([get("stats", { range: "today" }), learnOffers()]);
-  const found = { role: stats.health ? "admin" : "user", user: null, timezone: stats.timezone, version: stats.health?.version ?? null, offers };
-  if (found.role === "user") found.user = (await ownName()) ?? null;
-  return found;
+  const [identity, offers] = await Promise.all([get("session"), learnOffers()]);
+  return { ...identity, offers };
 }
 
-async function ownName() {
-  const { users } = await get("users", { range: "30d", limit: 1 });
-  return users[0]?.user ?? (await get("keys")).keys[0]?.user;
+/** Log in with a name and a password; the browser keeps the cookie. */
+export async function beginSession(name, password) {
+  return send("POST", "session", { name, password });
+}
+
+/** End the session of the cookie, where that is how this page is logged in. */
+export async function endSession() {
+  if (session().identity?.kind === "session") await ask("DELETE", "session");
 }

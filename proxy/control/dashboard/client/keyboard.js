@@ -23,14 +23,14 @@ export const SHORTCUTS = [
 const VIEWS = { o: "overview", e: "explore", u: "users", l: "limits", a: "alerts", r: "records", m: "models", k: "keys", d: "audit", s: "system" };
 const WAIT = 1200;
 
-export function listenToKeys({ onHelp, onTheme, isAdmin }) {
+export function listenToKeys({ onHelp, onTheme, seesAll }) {
   let leaderAt = 0;
   const press = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     if (document.querySelector("dialog[open]")) return;
     const isAfterLeader = Date.now() - leaderAt < WAIT;
     leaderAt = 0;
-    if (isAfterLeader && VIEWS[event.key] && isAdmin()) go(`#/${VIEWS[event.key]}`);
+    if (isAfterLeader && VIEWS[event.key] && seesAll()) go(`#/${VIEWS[event.key]}`);
     else if (event.key === "g") leaderAt = Date.now();
     else if (event.key === "r") refreshAll();
     else if (event.key === "t") onTheme();

@@ -1,15 +1,20 @@
-// Who looks: the key in this tab's session storage, and whom it stands for. The key is never put into a URL or kept longer.
+// Who looks: by a key in this tab's session storage, or by the cookie of a log-in, which no script can read.
+// A key is never put into a URL or kept longer than the tab.
 
 const KEY = "weighbridge.key";
 const IDENTITY = "weighbridge.identity";
+const SIGNED_IN = "weighbridge.signed-in";
 const ZONE = "weighbridge.zone";
 const listeners = new Set();
 const known = JSON.parse(sessionStorage.getItem(IDENTITY) ?? "null");
-let state = { phase: sessionStorage.getItem(KEY) ? (known ? "in" : "checking") : "out", identity: known, failure: null };
+const mayBeIn = sessionStorage.getItem(KEY) !== null || localStorage.getItem(SIGNED_IN) !== null;
+let state = { phase: mayBeIn ? (known ? "in" : "checking") : "out", identity: known, failure: null };
 
 export const session = () => state;
 export const key = () => sessionStorage.getItem(KEY);
-export const isAdmin = () => state.identity?.role === "admin";
+
+/** Admins and auditors; what an auditor must not change, the API refuses. */
+export const seesAll = () => ["admin", "auditor"].includes(state.identity?.role);
 
 /** The zone that dates are cut and shown in: chosen here, else the house's. */
 export const zone = () => localStorage.getItem(ZONE) || state.identity?.timezone || "UTC";
@@ -29,33 +34,33 @@ export function subscribe(listener) {
 /** Try a key; `check` asks the house whom it stands for, and throws where it is not known. */
 export async function logIn(candidate, check) {
   sessionStorage.setItem(KEY, candidate.trim());
-  set({ phase: state.phase === "checking" ? "checking" : "out", identity: null, failure: null });
-  try {
-    enter(await check());
-  } catch (failure) {
-    if (failure.status === 401 || failure.status === 403) logOut(failure);
-    else set({ phase: "out", identity: null, failure });
-  }
+  set({ phase: "out", identity: null, failure: null });
+  await attempt(check);
 }
 
-/** After a reload: what was known of the key holds at once; it is checked again while the view loads already. */
+/** A log-in with a cookie has begun, or is about to on another page: remembered, so that the next load looks for it. */
+export const rememberSignIn = () => localStorage.setItem(SIGNED_IN, "yes");
+
+/** What the page starts with. What was known of the key before a reload holds at once, and is checked while the view loads. */
 export async function resume(check) {
-  if (state.phase !== "in") return logIn(key(), check);
-  try {
-    return enter(await check());
-  } catch {
-    return undefined; // a key that is no longer known has logged out by itself; all else the view says
-  }
+  if (mayBeIn) await attempt(check);
 }
 
-function enter(identity) {
-  sessionStorage.setItem(IDENTITY, JSON.stringify(identity));
-  if (state.phase !== "in" || JSON.stringify(identity) !== JSON.stringify(state.identity)) set({ phase: "in", identity, failure: null });
+export async function attempt(check) {
+  try {
+    const identity = await check();
+    sessionStorage.setItem(IDENTITY, JSON.stringify(identity));
+    if (state.phase !== "in" || JSON.stringify(identity) !== JSON.stringify(state.identity)) set({ phase: "in", identity, failure: null });
+  } catch (failure) {
+    if (failure.status === 401 || failure.status === 403) logOut(key() === null && state.phase === "checking" ? null : failure);
+    else if (state.phase !== "in") set({ phase: "out", identity: null, failure });
+  }
 }
 
 export function logOut(failure = null) {
   sessionStorage.removeItem(KEY);
   sessionStorage.removeItem(IDENTITY);
+  localStorage.removeItem(SIGNED_IN);
   set({ phase: "out", identity: null, failure });
 }
 

@@ -2,7 +2,7 @@
 
 import { html } from "../vendor/preact-htm.js";
 import { href } from "../client/route.js";
-import { isAdmin } from "../client/session.js";
+import { seesAll } from "../client/session.js";
 import { duration } from "../words/numbers.js";
 import { Count, Moment, Outcome, Usd } from "./amounts.js";
 import { DataTable } from "./data_table.js";
@@ -10,7 +10,7 @@ import { DataTable } from "./data_table.js";
 const model = (row) => row.response_model ?? row.request_model ?? "–";
 const COLUMNS = [
   { key: "started_at", head: "Started", explain: "When the request arrived", cell: (row) => html`<a href=${href("record", {}, row.id)}><${Moment} at=${row.started_at} /></a>` },
-  { key: "user", head: "User", explain: "Who is limited and billed", cell: (row) => html`<a class="clip" href=${isAdmin() ? href("user", {}, row.user) : href("my-usage")}>${row.user}</a>` },
+  { key: "user", head: "User", explain: "Who is limited and billed", cell: (row) => html`<a class="clip" href=${seesAll() ? href("user", {}, row.user) : href("my-usage")}>${row.user}</a>` },
   { key: "model", head: "Model", explain: "The model that answered, else the one asked for", cell: (row) => html`<span class="two-lines"><span class="clip" title=${`asked for ${row.request_model ?? "–"}, answered by ${row.response_model ?? "–"}`}>${model(row)}</span><span class="small">${row.provider} · ${row.api}</span></span>` },
   { key: "operation", head: "Operation", explain: "The application’s label", isMinor: true, cell: (row) => html`<span class="clip">${row.operation ?? "–"}</span>` },
   { key: "input_tokens", head: "Input", explain: "Input tokens, cached ones included", isNumber: true, isMinor: true, cell: (row) => html`<${Count} of=${row.input_tokens} what="input tokens" />` },

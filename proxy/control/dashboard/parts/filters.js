@@ -2,7 +2,7 @@
 
 import { html, useState } from "../vendor/preact-htm.js";
 import { setQuery } from "../client/route.js";
-import { isAdmin } from "../client/session.js";
+import { seesAll } from "../client/session.js";
 import { Icon } from "./icons.js";
 import { Select } from "./fields.js";
 
@@ -23,7 +23,7 @@ const OUTCOMES = ["ok", "denied", "upstream_error", "upstream_aborted", "client_
 export const filtersOf = (query) => Object.fromEntries(Object.keys(FILTERS).filter((name) => query[name]).map((name) => [name, query[name]]));
 
 export function FilterBar({ query, suggestions = {} }) {
-  const names = Object.fromEntries(Object.entries(FILTERS).filter(([name]) => isAdmin() || !["user", "team"].includes(name)));
+  const names = Object.fromEntries(Object.entries(FILTERS).filter(([name]) => seesAll() || !["user", "team"].includes(name)));
   const [name, setName] = useState(Object.keys(names)[0]);
   const [value, setValue] = useState("");
   const add = (event) => {

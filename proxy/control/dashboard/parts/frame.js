@@ -1,13 +1,15 @@
 // What stands around every view: navigation, the live strip, who is logged in.
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
+import { endSession } from "../client/api.js";
 import { useLive, forgetLive } from "../client/live.js";
 import { href, periodOf } from "../client/route.js";
-import { chooseZone, chosenZone, isAdmin, logOut, session, zone } from "../client/session.js";
+import { chooseZone, chosenZone, seesAll, logOut, session, zone } from "../client/session.js";
 import { shortUsd } from "../words/money.js";
 import { compact, count } from "../words/numbers.js";
 import { zoneName } from "../words/times.js";
 import { Icon } from "./icons.js";
+import { attempt } from "./toasts.js";
 
 const ADMIN_VIEWS = [
   ["overview", "Overview", "overview"],
@@ -52,10 +54,11 @@ export function Frame({ current, onHelp, onTheme, children }) {
   `;
 }
 
-const who = () => (isAdmin() ? "admin" : session().identity?.user) ?? "user";
+const who = () => session().identity?.name?.replace(/^user:/, "") ?? "user";
 
-function leave() {
+async function leave() {
   forgetLive();
+  await attempt(endSession);
   logOut();
 }
 
@@ -70,7 +73,7 @@ function Navigation({ current }) {
   return html`
     <nav id="navigation" class="navigation" aria-label="Views">
       <ul>
-        ${viewsFor(isAdmin()).map(
+        ${viewsFor(seesAll()).map(
           ([view, title, icon]) => html`<li key=${view}><a href=${href(view, ["explore", "overview", "models"].includes(view) ? keep : {})} aria-current=${view === here ? "page" : undefined}><${Icon} name=${icon} />${title}</a></li>`,
         )}
       </ul>

@@ -4,7 +4,7 @@ import { html, useState } from "../vendor/preact-htm.js";
 import { get, inZone } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { go, href, periodOf, setQuery } from "../client/route.js";
-import { isAdmin } from "../client/session.js";
+import { seesAll } from "../client/session.js";
 import { INTERVALS, usualInterval } from "../words/intervals.js";
 import { GROUPS, METRICS, amountOf, groupName, heightOf } from "../words/metrics.js";
 import { duration, percent } from "../words/numbers.js";
@@ -28,7 +28,7 @@ export function View({ query }) {
   const asked = { ...period, ...filters };
   const series = useSeries({ query: asked, interval, group, metric });
   const table = useLoad((signal) => get("usage/summary", inZone({ ...asked, group_by: group ?? undefined, compare: true }), signal), [JSON.stringify(asked), group]);
-  const groups = Object.fromEntries(Object.entries(GROUPS).filter(([name]) => isAdmin() || !["user", "team"].includes(name)));
+  const groups = Object.fromEntries(Object.entries(GROUPS).filter(([name]) => seesAll() || !["user", "team"].includes(name)));
   const only = group && FILTERABLE.includes(group) ? (one) => one.group && narrow(query, group, one.group) : null;
   return html`
     <div class="view">
@@ -55,7 +55,7 @@ const suggestionsOf = (data, group) => (group && data?.groups ? { [group]: data.
 /** One group alone; what it was grouped by is asked of its parts next. */
 function narrow(query, group, value) {
   const next = { model: "user", user: "model", team: "user", provider: "model", operation: "model", key: "model", outcome: "model", session: "model" }[group];
-  go(href("explore", { ...query, [group]: value, group_by: isAdmin() || next !== "user" ? next : "operation" }));
+  go(href("explore", { ...query, [group]: value, group_by: seesAll() || next !== "user" ? next : "operation" }));
 }
 
 function Groups({ table, group, metric, asked, onMark, onOnly }) {

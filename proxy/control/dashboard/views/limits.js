@@ -10,6 +10,7 @@ import { DataTable, TableCsv } from "../parts/data_table.js";
 import { Segments } from "../parts/fields.js";
 import { LimitBar, LimitLegend, amountText, limitHolder, limitWords } from "../parts/limit_bar.js";
 import { LimitTrial } from "../parts/limit_trial.js";
+import { LimitsFileTrial } from "../parts/limits_file_trial.js";
 import { Panel, ViewHead } from "../parts/panel.js";
 import { Empty, Loaded } from "../parts/states.js";
 import { StopsPanel } from "../parts/stops.js";
@@ -35,6 +36,7 @@ export function View({ query }) {
     <//>
     <${StopsPanel} stops=${stops} />
     <${LimitTrial} />
+    ${offers("POST", "/limits/simulate") && html`<${LimitsFileTrial} />`}
     <${ConfigInForce} isOffered=${offers("GET", "/config")} isOpen />
     </div>
   `;

@@ -4,7 +4,7 @@ import { html } from "../vendor/preact-htm.js";
 import { download, get, inZone } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { href, periodOf } from "../client/route.js";
-import { isAdmin, session } from "../client/session.js";
+import { seesAll, session } from "../client/session.js";
 import { Severity, When } from "../parts/amounts.js";
 import { RangePicker } from "../parts/fields.js";
 import { CsvButton, Panel, ViewHead } from "../parts/panel.js";
@@ -14,7 +14,7 @@ import { attempt } from "../parts/toasts.js";
 
 export function View({ query }) {
   const user = session().identity?.user;
-  if (!user) return html`<div class="view"><${ViewHead} title="My usage" /><${Panel}><${Empty} title=${isAdmin() ? "The admin key is nobody’s" : "No usage yet"}>${isAdmin() ? html`It makes no calls. See <a href="#/users">the users</a>, or log in with a user’s key.` : "It appears here with your first call."}<//><//></div>`;
+  if (!user) return html`<div class="view"><${ViewHead} title="My usage" /><${Panel}><${Empty} title=${seesAll() ? "The admin key is nobody’s" : "No usage yet"}>${seesAll() ? html`It makes no calls. See <a href="#/users">the users</a>, or log in with a user’s key.` : "It appears here with your first call."}<//><//></div>`;
   return html`<${Mine} user=${user} query=${query} />`;
 }
 

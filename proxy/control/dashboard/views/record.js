@@ -4,7 +4,7 @@ import { html } from "../vendor/preact-htm.js";
 import { get } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { href } from "../client/route.js";
-import { isAdmin } from "../client/session.js";
+import { seesAll } from "../client/session.js";
 import { count, duration } from "../words/numbers.js";
 import { Badge, Moment, Outcome, Usd } from "../parts/amounts.js";
 import { Panel, ViewHead } from "../parts/panel.js";
@@ -77,7 +77,7 @@ const Cost = ({ record }) => html`
 const Who = ({ record }) => html`
   <dl class="facts">
     <${Fact} name="Started"><${Moment} at=${record.started_at} /><//>
-    <${Fact} name="User">${isAdmin() ? html`<a href=${href("user", {}, record.user)}>${record.user}</a>` : record.user}${record.team ? ` · ${record.team}` : ""}<//>
+    <${Fact} name="User">${seesAll() ? html`<a href=${href("user", {}, record.user)}>${record.user}</a>` : record.user}${record.team ? ` · ${record.team}` : ""}<//>
     <${Fact} name="Key">${record.key_name ?? record.key_id ?? "own key"}<//>
     <${Fact} name="Model" explain="Asked for → answered by">${record.request_model ?? "–"}${record.response_model && record.response_model !== record.request_model ? html` → ${record.response_model}` : ""}<//>
     <${Fact} name="Call"><code>${record.method} /${record.provider}${record.path}</code><//>

@@ -4,7 +4,7 @@ import { html, useState } from "../vendor/preact-htm.js";
 import { download, get, inZone } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { periodOf } from "../client/route.js";
-import { isAdmin } from "../client/session.js";
+import { seesAll } from "../client/session.js";
 import { CallsTable } from "../parts/calls_table.js";
 import { Count, Usd } from "../parts/amounts.js";
 import { RangePicker } from "../parts/fields.js";
@@ -33,7 +33,7 @@ export function View({ query }) {
   const suggestions = { model: byModel.data?.groups.map((row) => row.model).filter(Boolean) ?? [] };
   return html`
     <div class="view">
-    <${ViewHead} title=${isAdmin() ? "Records" : "My records"} explain="Every answered call, exactly once.">
+    <${ViewHead} title=${seesAll() ? "Records" : "My records"} explain="Every answered call, exactly once.">
       <${RangePicker} query=${query} usual="7d" />
     <//>
     <${Panel} title=${html`<${Totals} sums=${sums} />`}
