@@ -23,6 +23,7 @@ import proxy
 from proxy.config.build import build_rules
 from proxy.config.mistakes import Mistake
 from proxy.config.watch import LiveConfig, SnapshotReader
+from proxy.control.alerts.alert_rules import read_alert_rules
 from proxy.control.app import build_app
 from proxy.control.auth import ADMIN_KEY_VARIABLE, admin_digests, ensure_admin_key
 from proxy.control.context import Context
@@ -249,7 +250,9 @@ async def run_control(
     drain = Drain(where.spool, partial(append_and_measure, ledger, metrics), [metrics.observe, context.feed.publish])
 
     def take_rules() -> None:
-        context.rules = build_rules(snapshots.read(), environ, price_list=where.price_list)
+        snapshot = snapshots.read()
+        context.rules = build_rules(snapshot, environ, price_list=where.price_list)
+        context.alert_rules = read_alert_rules(snapshot["documents"].get("alerts", {}), environ)
         metrics.reloaded(config_live.version, time.time())
 
     async def publish(overlay: dict[str, object]) -> None:
@@ -265,6 +268,7 @@ async def run_control(
             take_rules()
             log.info("configuration_accepted", version=config_live.version)
 
+    context.alert_rules = read_alert_rules(snapshots.read()["documents"].get("alerts", {}), environ)
     keeper = OverlayKeeper(ledger, publish, time.time)
     context.refresh = keeper.refresh
     context.config_mistakes = lambda: [str(mistake) for mistake in config_live.mistakes]

@@ -15,7 +15,7 @@ Documents = Callable[[], Mapping[str, object]]
 DOCUMENTS: web.AppKey[Documents] = web.AppKey("config_documents")
 """Set by whoever runs the application: the files in force, by name without ending (`config.load.Documents.as_dict`)."""
 HIDDEN = "(hidden)"
-_SECRETS = frozenset({"api_key", "headers"})
+_SECRETS = frozenset({"api_key", "headers", "secret", "url", "smtp_url"})
 """Whatever stands below these may be a credential; a reference such as `${OPENAI_API_KEY}` is none and is shown."""
 
 

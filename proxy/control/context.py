@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
+from proxy.control.alerts.alert_rules import AlertRules
 from proxy.control.attempts import Attempts
 from proxy.control.feed import LiveFeed
 from proxy.control.workers import WorkersLink
@@ -58,6 +59,8 @@ class Context:
     config_mistakes: Callable[[], list[str]] = list
     """Why the files on disk are not in force; empty where they are."""
 
+    alert_rules: AlertRules = field(default_factory=AlertRules)
+    """alerts.yaml; swapped whole, as `rules`."""
     attempts: Attempts = field(default_factory=Attempts)
     """Log-ins that went wrong lately, on this replica."""
 

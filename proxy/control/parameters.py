@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, ClassVar
 from zoneinfo import ZoneInfo, available_timezones
 
 from aiohttp import web
@@ -110,6 +111,21 @@ class Fraction(Parameter):
 
     def schema(self) -> dict[str, object]:
         return {"type": "string", "pattern": r"^(0|1)(\.[0-9]{1,12})?$" if self.maximum > 1 else r"^(0(\.[0-9]{1,12})?|1)$"}
+
+
+@dataclass(frozen=True, slots=True)
+class Multiple(Parameter):
+    """A factor of 1 or more, as decimal text."""
+
+    def read(self, raw: str) -> Decimal:
+        if not re.fullmatch(self._PATTERN, raw):
+            raise bad_parameter(self.name, "a decimal number from 1 to 9999, such as 2.5")
+        return Decimal(raw)
+
+    def schema(self) -> dict[str, object]:
+        return {"type": "string", "pattern": f"^{self._PATTERN}$"}
+
+    _PATTERN: ClassVar[str] = r"[1-9][0-9]{0,3}([.][0-9]{1,6})?"
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,7 @@ _ALERT: Schema = {
     "title": TEXT,
     "text": TEXT,
     "user": TEXT_OR_NULL,
+    "team": TEXT_OR_NULL,
     "facts": FREE,
     "changed_by": TEXT,
     "changed_at": INSTANT,
@@ -320,9 +321,9 @@ SCHEMAS: Schema = {
             }
         }
     ),
-    "Alert": _object(_ALERT, ("changed_by", "changed_at")),
+    "Alert": _object(_ALERT, ("team", "changed_by", "changed_at")),
     "AlertPage": _object({"alerts": _list("Alert"), "next_cursor": TEXT_OR_NULL}),
-    "Destinations": _object({"destinations": {"type": "array", "items": FREE}}),
+    "Destinations": _object({name: {"type": "array", "items": FREE} for name in ("destinations", "configured")}),
     "TrialSent": _object({"delivered": FLAG, "delivery": TEXT, "error": TEXT_OR_NULL}),
     "DeliveryPage": _object(
         {

@@ -14,7 +14,9 @@ import pytest
 from aiohttp import web
 from aiosmtpd.smtp import SMTP
 
+from proxy.config.load import load_texts
 from proxy.control.alerts.alert import Alert
+from proxy.control.alerts.alert_rules import AlertRules, read_alert_rules
 from proxy.control.alerts.delivery import Deliveries
 from proxy.control.alerts.engine import AlertEngine
 from proxy.errors import LedgerError
@@ -156,7 +158,8 @@ async def test_a_day_that_stands_out_is_told(alarm: Alarm, record: Any) -> None:
     usual = [record(started_at=f"2026-11-{day}T10:00:00.000000Z", cost_usd="1") for day in range(11, 18)]
     await alarm.house.ledger.append([*usual, record(cost_usd="2.5")])
     await alarm.tick(601)
-    assert await alarm.raised(kind="anomaly") == ["anomaly:alice:cost_usd:2026-11-18"]
+    found = await alarm.raised(kind="anomaly")
+    assert sorted(found) == ["anomaly:alice:cost_usd:2026-11-18", "anomaly:model:test-model:cost_usd:2026-11-18"]
 
 
 async def test_the_house_tells_of_itself(alarm: Alarm) -> None:
@@ -351,3 +354,95 @@ async def test_the_engine_runs_with_the_application(house: Any, record: Any) -> 
     finally:
         await client.close()
     assert house.context.feed.listeners == []
+
+
+async def test_a_state_of_the_house_resolves_by_itself(alarm: Alarm) -> None:
+    context = alarm.house.context
+    lost = Alert("store_away:local:2026-11-18T05", "store_away", "critical", "2026-11-18T05:10:00.000000Z", "t", "t")
+    others = Alert("ledger_behind:2026-11-18T11", "ledger_behind", "critical", "2026-11-18T11:10:00.000000Z", "t", "t")
+    for alert in (lost, others):  # of a process that is gone, and of another replica
+        await context.ledger.put_entry(alert.as_entry())
+    context.config_mistakes = lambda: ["limits.yaml:3:5: unknown name `tokns`"]
+    alarm.house.worker.stats = {"worker": 0, "quota": {"state": "open", "shared": True}}
+    await alarm.tick(11)
+    context.config_mistakes = list
+    await alarm.tick(3600)  # the store is still away: the next hour's alert stands beside the first
+    assert len(await alarm.raised(state="open", kind="store_away")) == 2
+    alarm.house.worker.stats = {"worker": 0, "quota": {"state": "normal", "shared": True}}
+    await alarm.tick(11)
+    assert await alarm.raised(state="open") == [others.id]
+    gone = (await alarm.house.get("/alerts", state="resolved"))["alerts"]
+    assert {one["id"].split(":")[0] for one in gone} == {"store_away", "config_refused"}
+    assert len(gone) == 4
+    assert {one["changed_by"] for one in gone} == {"weighbridge"}
+
+
+def written(text: str, environ: dict[str, str] | None = None) -> AlertRules:
+    return read_alert_rules(load_texts({"alerts.yaml": text}, environ or {}).alerts, environ or {})
+
+
+async def test_destinations_of_the_file_stand_beside_those_of_the_api(alarm: Alarm, receiver: Receiver) -> None:
+    house = alarm.house
+    house.context.alert_rules = written(
+        """
+        destinations:
+          - {name: ops, channel: webhook, url: "${HOOK}", secret: "${SECRET}", group_seconds: 0s, teams: [research], users: [bob]}
+        """,
+        {"HOOK": receiver.url, "SECRET": "s3cret"},
+    )
+    shown = await house.get("/alerts/destinations")
+    assert (shown["destinations"], shown["configured"][0]["name"]) == ([], "ops")
+    assert "s3cret" not in str(shown)
+    taken = {"channel": "webhook", "name": "ops", "url": receiver.url}
+    await house.ask("PUT", "/alerts/destinations", status=409, json={"destinations": [taken]})
+    assert (await house.ask("POST", "/alerts/test", json={"destination": "ops"}))["delivered"] is True
+    receiver.got.clear()
+    at = "2026-11-18T11:00:00.000000Z"
+    for name, user, team in (("a", "alice", "research"), ("b", "bob", None), ("c", "carol", "sales"), ("d", None, None)):
+        await alarm.engine.raise_all([Alert(name, "daily", "info", at, name, "t", user, team=team)])
+    await alarm.tick()
+    assert [one["title"] for _, body in receiver.got for one in orjson.loads(body)["alerts"]] == ["a", "b"]
+
+
+async def test_a_limits_alert_knows_its_team(alarm: Alarm, record: Any) -> None:
+    alarm.house.worker.used |= {"user:alice:*:tokens": 600, "team:research:*:cost_usd": 85 * 10**9}
+    alarm.house.context.announce([record()])
+    await alarm.tick(11)
+    found = (await alarm.house.get("/alerts"))["alerts"]
+    assert {(one["user"], one["team"]) for one in found} == {("alice", "research"), (None, "research")}
+
+
+async def test_what_stands_out_is_decided_by_the_file_and_by_the_question(alarm: Alarm, record: Any) -> None:
+    house = alarm.house
+    usual = [record(started_at=f"2026-11-{day}T10:00:00.000000Z", cost_usd="1", key_id="abc") for day in range(11, 18)]
+    await house.ledger.append([*usual, record(cost_usd="2.5", key_id="abc")])
+    house.context.alert_rules = written("anomalies: {cost_usd: 3, by: [key, model]}")
+    await alarm.tick(601)
+    assert await alarm.raised(kind="anomaly") == []
+    assert (await house.get("/usage/anomalies"))["anomalies"] == []
+    assert len((await house.get("/usage/anomalies", cost_factor="2"))["anomalies"]) == 1
+    house.context.alert_rules = written("anomalies: {cost_usd: 2.4, by: [key, model]}")
+    await alarm.tick(601)
+    assert sorted(await alarm.raised(kind="anomaly")) == [
+        "anomaly:key:abc:cost_usd:2026-11-18",
+        "anomaly:model:test-model:cost_usd:2026-11-18",
+    ]
+    assert [one["factor"] for one in (await house.get("/usage/anomalies"))["rules"]] == [2.0, 2.4, 3.0]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what apprise imports
+async def test_apprise_reaches_what_it_knows(alarm: Alarm, receiver: Receiver) -> None:
+    address = receiver.url.replace("http://", "json://")
+    await aim(alarm.house, {"channel": "apprise", "name": "any", "url": address, "group_seconds": 0})
+    assert (await alarm.house.get("/alerts/destinations"))["destinations"][0]["url"] == "json://(kept)"
+    assert (await alarm.house.ask("POST", "/alerts/test", json={"destination": "any"}))["delivered"] is True
+    assert orjson.loads(receiver.got[0][1])["title"] == "[weighbridge] A test alert"
+    receiver.answers = [500]
+    assert (await alarm.house.ask("POST", "/alerts/test", json={"destination": "any"}))["delivered"] is False
+
+
+async def test_an_answer_that_was_cut_is_not_one_without_usage(alarm: Alarm, record: Any) -> None:
+    cut = record(outcome="upstream_aborted", usage_source="estimated", usage_details={"usage_missing": True})
+    alarm.house.context.announce([cut])
+    await alarm.tick()
+    assert await alarm.raised(kind="usage_missing") == []

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proxy.config.alert_words import KINDS, SEVERITIES
 from proxy.ledger.ledger import Entry
 
+__all__ = ["JOURNAL", "KINDS", "SEVERITIES", "STATES", "Alert"]
+
 JOURNAL = "alert"
-KINDS = (
-    "daily",
-    "monthly",
-    "burst",
-    "cost",
-    "budget",
-    "anomaly",
-    "unpriced_model",
-    "usage_missing",
-    "ledger_behind",
-    "store_away",
-    "provider_failing",
-    "config_refused",
-)
-STATES = ("open", "acknowledged", "dismissed")
-SEVERITIES = ("info", "warning", "critical")
+STATES = ("open", "acknowledged", "dismissed", "resolved")
+"""Resolved: what it was about is over, and nobody had to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +28,8 @@ class Alert:
     user: str | None = None
     """Whose it is; None: the house's own, shown to the admin only."""
     facts: dict[str, object] = field(default_factory=dict)
+    team: str | None = None
+    """Whose it is, where it is a team's, or the team of its user."""
 
     def as_entry(self) -> Entry:
         body: dict[str, object] = {
@@ -47,6 +38,7 @@ class Alert:
             "title": self.title,
             "text": self.text,
             "user": self.user,
+            "team": self.team,
             "state": "open",
             "facts": self.facts,
         }

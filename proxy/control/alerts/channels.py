@@ -1,4 +1,4 @@
-"""The ways an alert leaves the house: a signed webhook, Slack, e-mail. Thin: what is sent, and whether it arrived."""
+"""The ways an alert leaves the house: a signed webhook, Slack, e-mail, apprise. Thin: what is sent, and whether it arrived."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ import aiohttp
 import orjson
 
 from proxy.control.alerts.alert import Alert
-from proxy.control.alerts.destinations import Destination, EmailDestination, SlackDestination, WebhookDestination
+from proxy.control.alerts.destinations import (
+    AppriseDestination,
+    Destination,
+    EmailDestination,
+    SlackDestination,
+    WebhookDestination,
+)
 
 SEND_SECONDS = 10.0
 SIGNATURE_HEADER = "x-weighbridge-signature"
@@ -44,6 +50,8 @@ async def send(
         await _post(session, destination.url, *_webhook(destination, delivery_id, alerts, unix_seconds))
     elif isinstance(destination, SlackDestination):
         await _post(session, destination.url, orjson.dumps({"text": _words(alerts)}), {})
+    elif isinstance(destination, AppriseDestination):
+        await _apprise(destination, alerts)
     else:
         await _mail(destination, delivery_id, alerts)
 
@@ -86,10 +94,31 @@ def _words(alerts: Sequence[Alert]) -> str:
     return "\n".join(f"[{alert.severity}] {alert.title}: {alert.text}" for alert in alerts)
 
 
+async def _apprise(destination: AppriseDestination, alerts: Sequence[Alert]) -> None:
+    try:
+        import apprise
+    except ImportError as missing:
+        raise DeliveryFailed("apprise is not installed: pip install weighbridge[apprise]", is_final=True) from missing
+    service = apprise.Apprise()
+    if not service.add(destination.url):
+        raise DeliveryFailed("apprise does not know this kind of address", is_final=True)
+    try:
+        async with asyncio.timeout(SEND_SECONDS):
+            has_arrived = await service.async_notify(title=_subject(alerts), body=_words(alerts))
+    except TimeoutError as silence:
+        raise DeliveryFailed(f"no answer within {SEND_SECONDS:.0f} s", is_final=False) from silence
+    if not has_arrived:
+        raise DeliveryFailed("apprise says that it was not delivered", is_final=False)
+
+
+def _subject(alerts: Sequence[Alert]) -> str:
+    subject = alerts[0].title if len(alerts) == 1 else f"{len(alerts)} alerts, first: {alerts[0].title}"
+    return " ".join(f"[weighbridge] {subject}".split())[:200]
+
+
 async def _mail(destination: EmailDestination, delivery_id: str, alerts: Sequence[Alert]) -> None:
     message = EmailMessage()
-    subject = alerts[0].title if len(alerts) == 1 else f"{len(alerts)} alerts, first: {alerts[0].title}"
-    message["Subject"] = " ".join(f"[weighbridge] {subject}".split())[:200]
+    message["Subject"] = _subject(alerts)
     message["From"] = destination.sender
     message["To"] = ", ".join(destination.recipients)
     message["Message-ID"] = f"<{delivery_id}@weighbridge>"

@@ -59,7 +59,11 @@ class Deliveries:
         self._on_their_way: set[str] = set()
 
     async def destinations(self) -> list[Destination]:
-        return read_destinations(await self._context.ledger.setting(SETTING))
+        """Those of alerts.yaml, and those made through the API whose names are not taken there."""
+        configured = self._context.alert_rules.destinations
+        names = {destination.name for destination in configured}
+        made = read_destinations(await self._context.ledger.setting(SETTING))
+        return [*configured, *(destination for destination in made if destination.name not in names)]
 
     async def hand_over(self, alerts: Sequence[Alert]) -> None:
         """Alerts that were raised just now, to whoever wants to hear of them."""
@@ -192,6 +196,7 @@ def alerts_in(entry: Entry) -> list[Alert]:
             text=str(row["text"]),
             user=row.get("user"),
             facts=row.get("facts") or {},
+            team=row.get("team"),
         )
         for row in (rows if isinstance(rows, list) else [])
     ]

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, RootModel, TypeAdapter
 
-from proxy.control.alerts.alert import KINDS, SEVERITIES, Alert
+from proxy.config.alert_words import ADDRESS, ANY_URL, CLOCK_TIME, HTTP_URL, KINDS, SEVERITIES, SMTP_URL
+from proxy.control.alerts.alert import Alert
 from proxy.control.routes import Body
 from proxy.control.values import Name, whole
 
@@ -20,9 +21,9 @@ HIDDEN = "(kept)"
 """Stands for a secret that is set; sent back, it leaves the secret as it is."""
 _SECRETS = ("secret", "url", "smtp_url")
 _ZONES = frozenset(available_timezones())
-ClockTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+(/[!-~]*)?$", max_length=2000)]
-Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9._%+\-]+@[A-Za-z0-9.\-]+$", max_length=254)]
+ClockTime = Annotated[str, Field(pattern=CLOCK_TIME)]
+HttpUrl = Annotated[str, Field(pattern=HTTP_URL, max_length=2000)]
+Address = Annotated[str, Field(pattern=ADDRESS, max_length=254)]
 
 
 def _zone(name: str) -> str:
@@ -46,6 +47,8 @@ class _Destination(Body):
     min_severity: Literal[SEVERITIES] = "info"  # type: ignore[valid-type]
     users: Annotated[list[Name], Field(max_length=1000, default_factory=list)]
     """Only these users' alerts; everybody's and the house's own where empty."""
+    teams: Annotated[list[Name], Field(max_length=1000, default_factory=list)]
+    """Only what concerns these teams or their members. With `users` as well, either is enough."""
     quiet_hours: QuietHours | None = None
     group_seconds: Annotated[int, Field(ge=0, le=3600), BeforeValidator(whole)] = 30
     """Alerts within this time go out as one message."""
@@ -70,12 +73,19 @@ class EmailDestination(_Destination):
     """Mail through an SMTP server: smtp://, smtp+starttls:// or smtps://, with user:password@ where it asks for them."""
 
     channel: Literal["email"]
-    smtp_url: Annotated[str, Field(pattern=r"^(smtp|smtps|smtp\+starttls)://[!-~]+$", max_length=2000)]
+    smtp_url: Annotated[str, Field(pattern=SMTP_URL, max_length=2000)]
     sender: Address
     recipients: Annotated[list[Address], Field(min_length=1, max_length=100)]
 
 
-Destination = WebhookDestination | SlackDestination | EmailDestination
+class AppriseDestination(_Destination):
+    """Whatever the `apprise` library can reach: Teams, Discord, Telegram, ntfy, PagerDuty …; needs the extra `apprise`."""
+
+    channel: Literal["apprise"]
+    url: Annotated[str, Field(pattern=ANY_URL, max_length=2000)]
+
+
+Destination = WebhookDestination | SlackDestination | EmailDestination | AppriseDestination
 
 
 class Destinations(RootModel[list[Annotated[Destination, Field(discriminator="channel")]]]):
@@ -123,6 +133,8 @@ def _shown(one: dict[str, Any]) -> dict[str, Any]:
         one["secret"] = HIDDEN
     if one["channel"] == "slack":  # the address itself is the secret
         one["url"] = "/".join((*one["url"].split("/")[:3], HIDDEN))
+    if one["channel"] == "apprise":
+        one["url"] = one["url"].partition("://")[0] + "://" + HIDDEN
     if "smtp_url" in one:
         scheme, _, rest = one["smtp_url"].partition("://")
         one["smtp_url"] = f"{scheme}://{rest.rpartition('@')[2]}"
@@ -133,7 +145,9 @@ def wants(destination: Destination, alert: Alert) -> bool:
     """Whether a destination is to hear of an alert."""
     is_severe = SEVERITIES.index(alert.severity) >= SEVERITIES.index(destination.min_severity)
     is_kind = not destination.kinds or alert.kind in destination.kinds
-    return is_severe and is_kind and (not destination.users or alert.user in destination.users)
+    is_anybodys = not destination.users and not destination.teams
+    is_theirs = alert.user in destination.users or alert.team in destination.teams
+    return is_severe and is_kind and (is_anybodys or is_theirs)
 
 
 def is_quiet(destination: Destination, at: datetime) -> bool:

@@ -21,8 +21,10 @@ from proxy.control.alerts.delivery import CLAIMS, Deliveries
 from proxy.control.alerts.delivery import JOURNAL as DELIVERIES
 from proxy.control.alerts.house_alerts import house_alerts
 from proxy.control.alerts.limit_alerts import limit_alerts
+from proxy.control.alerts.standing import Standing
 from proxy.control.context import Context
 from proxy.control.figures import money
+from proxy.control.filters import ledger_groups
 from proxy.control.limits import active_users
 from proxy.control.people import caller_of_user
 from proxy.control.periods import iso, midnight
@@ -59,6 +61,7 @@ class AlertEngine:
         self._pending: dict[str, Alert] = {}
         self._users: dict[str, None] = {}
         self._told: dict[str, None] = {}
+        self._standing = Standing(context)
         self._is_ledger_away = False
         self._limits_at = self._anomalies_at = self._resumed_at = self._swept_at = float("-inf")
 
@@ -95,7 +98,9 @@ class AlertEngine:
         if now - self._limits_at >= LIMITS_EVERY_SECONDS:
             if self._limits_at == float("-inf"):
                 self._users.update(dict.fromkeys(await active_users(self._context)))  # what happened before this start
-            await self.raise_all([*await self._of_the_house(), *await self._of_limits()])
+            standing = await self._of_the_house()
+            await self.raise_all([*standing, *await self._of_limits()])
+            await self._standing.settle(standing)
             self._limits_at = now
         if now - self._anomalies_at >= ANOMALIES_EVERY_SECONDS:
             await self.raise_all(await self._of_days())
@@ -149,32 +154,52 @@ class AlertEngine:
             self._users.update(dict.fromkeys(users))  # no worker answers: look again
             return []
         now, thresholds = context.now(), context.rules.alert_at
-        return [alert for status in statuses for alert in limit_alerts([status], thresholds, owners[status.limit], now)]
+        return [
+            alert
+            for status in statuses
+            for user in (owners[status.limit],)
+            for alert in limit_alerts([status], thresholds, user, now, caller_of_user(context.rules, user).team)
+        ]
 
     async def _of_days(self) -> list[Alert]:
-        """Users whose day stands out against their week."""
+        """Users, keys, models (or what alerts.yaml says) whose day stands out against their week."""
+        found: list[Alert] = []
+        for name in self._context.alert_rules.spike_groups:
+            found += await self._of_days_by(name)
+        return found
+
+    async def _of_days_by(self, name: str) -> list[Alert]:
         context, zone = self._context, self._context.rules.timezone
         now = context.now()
-        since = midnight(now, zone, -BASELINE_DAYS)
-        which = RecordFilter(start_at=since, end_at=now + timedelta(hours=1))
-        points = await context.ledger.timeseries(which, "day", zone.key, ("user",))
-        by_user: dict[str, dict[date, Sums]] = defaultdict(dict)
+        which = RecordFilter(start_at=midnight(now, zone, -BASELINE_DAYS), end_at=now + timedelta(hours=1))
+        (group,) = ledger_groups((name,))
+        points = await context.ledger.timeseries(which, "day", zone.key, (group,))
+        days: dict[str, dict[date, Sums]] = defaultdict(dict)
         for point in points:
-            by_user[point.group["user"] or ""][point.start_at.astimezone(zone).date()] = point.sums
-        today = now.astimezone(zone).date()
-        return [self._of_spike(user, spike) for user, by_day in by_user.items() for spike in find_spikes(by_day, [today])]
+            if point.group[group] is not None:  # calls without a key, without a team: nobody's day
+                days[str(point.group[group])][point.start_at.astimezone(zone).date()] = point.sums
+        today, rules = now.astimezone(zone).date(), context.alert_rules.spikes
+        return [
+            self._of_spike(name, subject, spike)
+            for subject, by_day in days.items()
+            for spike in find_spikes(by_day, [today], rules)
+        ]
 
-    def _of_spike(self, user: str, spike: Spike) -> Alert:
+    def _of_spike(self, name: str, subject: str, spike: Spike) -> Alert:
         amount, average = _shown(spike.resource, spike.amount), _shown(spike.resource, spike.average)
+        user = subject if name == "user" else None
+        team = caller_of_user(self._context.rules, subject).team if user else subject if name == "team" else None
+        whose = subject[:100] if name == "user" else f"{name} {subject[:100]}"
         return Alert(
-            f"anomaly:{user}:{spike.resource}:{spike.day}",
+            f"anomaly:{'' if name == 'user' else name + ':'}{subject}:{spike.resource}:{spike.day}",
             "anomaly",
             "warning",
             iso(self._context.now()),
-            f"{user} uses {spike.factor:.1f} times the usual {spike.resource}",
+            f"{whose} uses {spike.factor:.1f} times the usual {spike.resource}",
             f"{amount} today; {average} a day is usual in the week before.",
             user,
-            {"resource": spike.resource, "day": str(spike.day), "amount": amount, "average": average},
+            {name: subject, "resource": spike.resource, "day": str(spike.day), "amount": amount, "average": average},
+            team,
         )
 
 

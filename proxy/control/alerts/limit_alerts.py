@@ -20,8 +20,10 @@ _BUDGET_WINDOWS = ("month", "total")
 _KIND_OF_WINDOW = {"day": "daily", "month": "monthly", "total": "monthly"}
 
 
-def limit_alerts(statuses: Iterable[LimitStatus], thresholds: Sequence[float], user: str | None, at: datetime) -> list[Alert]:
-    """Alerts that these limits deserve now. `user`: whose limits they are, for those that are one user's own."""
+def limit_alerts(
+    statuses: Iterable[LimitStatus], thresholds: Sequence[float], user: str | None, at: datetime, team: str | None = None
+) -> list[Alert]:
+    """Alerts that these limits deserve now. `user`: whose limits they are, for those that are one user's own; `team`: theirs."""
     found = []
     for status in statuses:
         limit = status.limit
@@ -30,11 +32,11 @@ def limit_alerts(statuses: Iterable[LimitStatus], thresholds: Sequence[float], u
         fraction = status.used / limit.amount
         passed = [threshold for threshold in thresholds if fraction >= threshold]
         if passed:
-            found.append(_alert(status, max(passed), fraction, user, at))
+            found.append(_alert(status, max(passed), fraction, user, at, team))
     return found
 
 
-def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | None, at: datetime) -> Alert:
+def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | None, at: datetime, team: str | None) -> Alert:
     limit = status.limit
     owner = user if limit.counter.startswith(("user:", "key:")) else None
     whose = owner or limit.counter.split(":")[1]
@@ -49,6 +51,7 @@ def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | N
         title=f"{whose} has used {fraction:.0%} of {limit.name}",
         text=f"{used} of {amount} {limit.resource} are used in this {limit.window} window{resets}.",
         user=owner,
+        team=whose if limit.counter.startswith("team:") else team if owner else None,
         facts={
             "limit": limit.name,
             "counter": limit.counter,

@@ -18,7 +18,7 @@ from proxy.control.alerts.destinations import (
     without_secrets,
 )
 from proxy.control.audit import note
-from proxy.control.context import context_of
+from proxy.control.context import Context, context_of
 from proxy.control.identifiers import make_uuid7
 from proxy.control.parameters import Choice, Integer, Parameter, read_query
 from proxy.control.periods import iso
@@ -42,8 +42,9 @@ class TrialBody(Body):
 
 async def show_destinations(request: web.Request) -> web.Response:
     read_query(request, ())
-    kept = read_destinations(await context_of(request).ledger.setting(SETTING))
-    return json_reply({"destinations": without_secrets(kept)})
+    context = context_of(request)
+    kept = read_destinations(await context.ledger.setting(SETTING))
+    return json_reply({"destinations": without_secrets(kept), "configured": _configured(context)})
 
 
 async def replace_destinations(request: web.Request) -> web.Response:
@@ -52,18 +53,27 @@ async def replace_destinations(request: web.Request) -> web.Response:
     names = [one.name for one in body.destinations]
     if len(set(names)) < len(names):
         raise ApiError(422, "name_twice", "each destination needs a name of its own")
+    taken = sorted({one.name for one in context.alert_rules.destinations}.intersection(names))
+    if taken:
+        raise ApiError(409, "name_taken", f"`{taken[0]}` stands in alerts.yaml; change it there, or take another name")
     before = read_destinations(await context.ledger.setting(SETTING))
     after = with_kept_secrets(body.destinations, before)
     await note(request, "set alert destinations", "alerts", before=without_secrets(before), after=without_secrets(after))
     await context.ledger.put_setting(SETTING, as_document(after))
-    return json_reply({"destinations": without_secrets(after)})
+    return json_reply({"destinations": without_secrets(after), "configured": _configured(context)})
+
+
+def _configured(context: Context) -> list[dict[str, object]]:
+    """Those of alerts.yaml: shown here, changed there."""
+    return without_secrets(list(context.alert_rules.destinations))
 
 
 async def send_test(request: web.Request) -> web.Response:
     """One try, now; the answer says whether it arrived."""
     context = context_of(request)
     body = await read_body(request, TrialBody)
-    known = {one.name: one for one in read_destinations(await context.ledger.setting(SETTING))}
+    made = read_destinations(await context.ledger.setting(SETTING))
+    known = {one.name: one for one in (*made, *context.alert_rules.destinations)}
     if body.destination not in known:
         raise not_found("destination")
     delivery_id = make_uuid7(context.clock())
@@ -105,7 +115,7 @@ ROUTES = (
         "Say where alerts go; replaces the whole list",
         "Destinations",
         body=DestinationsBody,
-        also=(422,),
+        also=(409, 422),
     ),
     Route("POST", "/alerts/test", send_test, "admin", "Send a test alert now", "TrialSent", body=TrialBody, also=(404,)),
     Route(
