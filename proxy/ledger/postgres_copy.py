@@ -36,10 +36,14 @@ def copy_text(columns: Columns, minted: Sequence[datetime]) -> bytes:
     Raises:
         UnicodeError: a text that is none (a lone surrogate).
     """
-    texts = [_texts(name, column) for name, column in zip(FIELDS, columns, strict=True)]
+    texts: list[list[str]] = []
+    null_count = 0
+    for name, column in zip(FIELDS, columns, strict=True):
+        found, nulls = _texts(name, column)
+        texts.append(found)
+        null_count += nulls
     texts.append([at.isoformat() for at in minted])
     text = _joined(texts)
-    null_count = sum(column.count(None) for column in columns)
     if not _has_only_our_marks(text, len(minted), len(texts), null_count):
         text = _joined([column if name in _NUMBERS else _escaped(column) for name, column in zip(COPY_COLUMNS, texts, strict=True)])
     return text.encode()
@@ -47,6 +51,8 @@ def copy_text(columns: Columns, minted: Sequence[datetime]) -> bytes:
 
 def minted_times(columns: Columns) -> list[datetime]:
     """The partition column of each record (see partitions.py)."""
+    if not columns:
+        return []
     ids: Sequence[str] = columns[AT["id"]]  # type: ignore[assignment]
     started = list(map(datetime.fromisoformat, columns[AT["started_at"]]))  # type: ignore[arg-type]
     if are_uuid7(ids):
@@ -58,15 +64,18 @@ def minted_times(columns: Columns) -> list[datetime]:
     return [minted_at(key, at) for key, at in zip(ids, started, strict=True)]
 
 
-def _texts(name: str, column: tuple[object, ...]) -> list[str]:
-    if name in _NUMBERS:
-        return orjson.dumps(column)[1:-1].decode().replace("null", NULL).split(",")
-    if name in JSON_FIELDS:
-        column = tuple(json_texts(column))
+def _texts(name: str, column: tuple[object, ...]) -> tuple[list[str], int]:
+    """The column's texts, and how many of them are NULL."""
     types = set(map(type, column))
     if types == {NONE}:
-        return [NULL] * len(column)
-    return [NULL if value is None else value for value in column] if NONE in types else list(column)  # type: ignore[misc,arg-type]
+        return [NULL] * len(column), len(column)
+    if name in _NUMBERS:
+        numbers = orjson.dumps(column)[1:-1].decode()
+        return numbers.replace("null", NULL).split(","), column.count(None) if NONE in types else 0
+    texts: Sequence[str | None] = json_texts(column) if name in JSON_FIELDS else column  # type: ignore[assignment]
+    if NONE in types:
+        return [NULL if text is None else text for text in texts], texts.count(None)
+    return list(texts), 0  # type: ignore[arg-type]
 
 
 def _joined(texts: Sequence[Sequence[str]]) -> str:

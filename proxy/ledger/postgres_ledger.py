@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
 from proxy.errors import LedgerError
-from proxy.ledger.columns import columns_of, storable_batch
+from proxy.ledger.columns import AT, Batch, storable_batch
 from proxy.ledger.ledger import Entry, Repriced, StoredKey
 from proxy.ledger.migrations import queries
 from proxy.ledger.partitions import (
@@ -35,7 +36,7 @@ from proxy.ledger.postgres_copy import COPY_COLUMNS, copy_text, minted_times
 from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
 from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
 from proxy.ledger.reading import Row, SqlReading, key_values
-from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_columns, roll_up_sessions, series_id
 from proxy.ledger.rows import (
     JSON_FIELDS,
     MONEY_FIELDS,
@@ -62,7 +63,6 @@ STAGING = "usage_records_incoming_1"
 _STAGE = f'CREATE TEMP TABLE IF NOT EXISTS "{STAGING}" (LIKE "usage_records" INCLUDING DEFAULTS) ON COMMIT DELETE ROWS'
 _INSERT = (
     f'INSERT INTO "usage_records" ({_QUOTED}) SELECT {_QUOTED} FROM "{STAGING}" AS s '  # noqa: S608 -- our own names
-    'WHERE NOT EXISTS (SELECT 1 FROM "usage_records_foreign" AS f WHERE f."id" = s."id") '
     'ORDER BY s."id" ON CONFLICT DO NOTHING RETURNING "id"'
 )
 _FOREIGN = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
@@ -89,15 +89,15 @@ class PostgresLedger(SqlReading):
         await self._pool.close()
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
-        offered = storable_batch(records)
-        if not offered:
+        batch = storable_batch(records)
+        if not batch.records:
             return []
-        minted = dict(zip((record.id for record in offered), minted_times(columns_of(offered)), strict=True))
-        await self._have_months(minted.values())
+        minted = minted_times(batch.columns)
+        await self._have_months(minted)
         is_staged = False
         for _ in range(APPEND_TRIES):
             try:
-                return await self._append(offered, minted, is_staged)
+                return await self._append(batch, minted, is_staged)
             except RefusedRecord as refusal:
                 state = getattr(refusal.__cause__, "sqlstate", None)
                 if state == UNIQUE_VIOLATION and not is_staged:
@@ -154,15 +154,15 @@ class PostgresLedger(SqlReading):
         self._months.clear()
         await self._pool.transaction(delete)
 
-    async def _append(self, offered: list[UsageRecord], minted: dict[str, datetime], is_staged: bool) -> list[UsageRecord]:
+    async def _append(self, batch: Batch, minted: list[datetime], is_staged: bool) -> list[UsageRecord]:
         series: set[bytes] = set()
 
         async def work(connection: Connection) -> list[UsageRecord]:
-            new = await self._insert(connection, offered, minted, is_staged)
-            if new:
-                series.update(await self._add_to_rollups(connection, roll_up(new)))
-                await self._add_to_sessions(connection, new)
-            return new
+            new = await self._insert(connection, batch, minted, is_staged)
+            if new.records:
+                series.update(await self._add_to_rollups(connection, roll_up_columns(new.columns)))
+                await self._add_to_sessions(connection, new.records)
+            return new.records
 
         new = await self._pool.transaction(work)
         if len(self._known_series) > KNOWN_SERIES:
@@ -170,36 +170,35 @@ class PostgresLedger(SqlReading):
         self._known_series |= series  # only now are they there for good
         return new
 
-    async def _insert(
-        self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime], is_staged: bool
-    ) -> list[UsageRecord]:
-        elsewhere = await self._stored_in_their_month(connection, offered, minted)
-        if not is_staged:
-            elsewhere.update(row[0] for row in await connection.fetch(self._sql["foreign_ids"], list(minted)))
+    async def _insert(self, connection: Connection, batch: Batch, minted: list[datetime], is_staged: bool) -> Batch:
+        """Into their partitions; what is new of them, as it is stored."""
+        elsewhere = await self._stored_in_another_partition(connection, batch, minted)
         if elsewhere:
-            offered = [record for record in offered if record.id not in elsewhere]
-        if not offered:
-            return []
-        if any(record.billing_key is not None for record in offered):
-            offered = without_second_bills(offered, await self._claimed(connection, offered))
-        text = copy_text(columns_of(offered), [minted[record.id] for record in offered])
+            batch = Batch.of([record for record in batch.records if record.id not in elsewhere])
+            minted = minted_times(batch.columns)
+        if not batch.records:
+            return batch
+        if any(batch.columns[AT["billing_key"]]):
+            batch = Batch.of(without_second_bills(batch.records, await self._claimed(connection, batch.records)))
+        text = copy_text(batch.columns, minted)
         if not is_staged:
             await connection.copy_to_table("usage_records", source=_chunks(text), columns=COPY_COLUMNS)
-            return offered
+            return batch
         await connection.execute(_STAGE)
         await connection.copy_to_table(STAGING, source=_chunks(text), columns=COPY_COLUMNS)
         inserted = {row[0] for row in await connection.fetch(_INSERT)}
-        return [record for record in offered if record.id in inserted]
+        return Batch.of([record for record in batch.records if record.id in inserted])
 
-    async def _stored_in_their_month(
-        self, connection: Connection, offered: list[UsageRecord], minted: dict[str, datetime]
-    ) -> set[str]:
-        """Of the records that go to the foreign partition, those whose id is stored in its own month (see partitions.py). The
-        other way round, _INSERT looks."""
-        found: set[str] = set()
-        for record in offered:
-            if minted[record.id] == FOREIGN_AT and (at := time_of_id(record.id)) is not None:
-                found.update(row[0] for row in await connection.fetch(_IN_ITS_MONTH, record.id, at))
+    async def _stored_in_another_partition(self, connection: Connection, batch: Batch, minted: list[datetime]) -> set[str]:
+        """Those whose id is stored where no unique key would notice: in the foreign partition, or, where that is their own, in
+        the month of their id (see partitions.py)."""
+        found = {row[0] for row in await connection.fetch(self._sql["foreign_ids"], batch.columns[AT["id"]])}
+        if FOREIGN_AT in minted:
+            foreign = [record.id for record, at in zip(batch.records, minted, strict=True) if at == FOREIGN_AT]
+            found.difference_update(foreign)  # there the unique key does notice
+            for record_id in foreign:
+                if (at := time_of_id(record_id)) is not None:
+                    found.update(row[0] for row in await connection.fetch(_IN_ITS_MONTH, record_id, at))
         return found
 
     async def _claimed(self, connection: Connection, offered: list[UsageRecord]) -> dict[str, str]:
@@ -214,11 +213,16 @@ class PostgresLedger(SqlReading):
 
     async def _add_to_rollups(self, connection: Connection, cells: dict[tuple[int, Dimensions], Cell]) -> set[bytes]:
         """Returns the ids of the series that were made."""
-        series = {series_id(dimensions): dimensions for _, dimensions in cells}
+        series: dict[bytes, Dimensions] = {}
+        rows = []
+        for (bucket, dimensions), cell in cells.items():
+            key = series_id(dimensions)
+            series[key] = dimensions
+            rows.append((bucket, key, cell))
+        rows.sort(key=itemgetter(0, 1))
         unknown = sorted(series.keys() - self._known_series)
         if unknown:
             await connection.execute(self._sql["insert_series"], unknown, *zip(*(series[key] for key in unknown), strict=True))
-        rows = sorted((bucket, series_id(dimensions), cell) for (bucket, dimensions), cell in cells.items())
         buckets, keys, sums = zip(*rows, strict=True)
         counts = zip(*(cell.counts for cell in sums), strict=True)
         money = zip(*(map(str, cell.money) for cell in sums), strict=True)

@@ -89,59 +89,60 @@ def roll_up_columns(columns: Columns, sign: int = 1) -> dict[tuple[int, Dimensio
             members[key].append(at)
         else:
             members[key] = [at]
-    counts = _counts(columns)
+    counts = _counts(columns, sign)
     cells: dict[tuple[int, Dimensions], Cell] = {}
     with localcontext(EXACT):  # sum() adds in the context in force
-        amounts = [_amounts(columns[AT[name]], sign) for name in MONEY_FIELDS]
+        amounts = _amounts(columns, sign)
         for key, places in members.items():
-            cells[key[0], key[1:]] = Cell(
-                [sign * len(places), *(sign * _sum(column, places) for column in counts)],
-                [_sum_money(column, places) for column in amounts],
-            )
+            cell = cells[key[0], key[1:]] = Cell([0] * len(COUNTS), [ZERO] * len(MONEY_FIELDS))
+            cell.counts[0] = sign * len(places)
+            if len(places) == 1:
+                place = places[0]
+                for at, column in counts:
+                    cell.counts[at] = column[place]
+                for at, money in amounts:
+                    cell.money[at] = money[place]
+            else:
+                pick = itemgetter(*places)
+                for at, column in counts:
+                    cell.counts[at] = sum(pick(column))
+                for at, money in amounts:
+                    cell.money[at] = sum(pick(money), ZERO)
     return cells
 
 
-def _counts(columns: Columns) -> list[list[int] | None]:
-    """One column each of COUNTS without `requests`; None where all are zero."""
-    tokens = [_without_none(columns[AT[name]]) for name in TOKEN_FIELDS]
+def _counts(columns: Columns, sign: int) -> list[tuple[int, list[int]]]:
+    """Places in COUNTS and what stands there for each record, where any of them has something."""
+    found: dict[str, list[int]] = {}
+    for name in TOKEN_FIELDS:
+        column: tuple[Any, ...] = columns[AT[name]]
+        if any(column):
+            found[name] = [count or 0 for count in column]
     sources, costs = columns[AT["usage_source"]], columns[AT["cost_usd"]]
-    estimated = [int(source == "estimated") for source in sources] if "estimated" in sources else None
-    unpriced = None
+    if "estimated" in sources:
+        found["estimated"] = [int(source == "estimated") for source in sources]
     if None in costs:
         told = zip(costs, *(columns[AT[name]] for name in ("total_tokens", "input_tokens", "output_tokens")), strict=True)
-        unpriced = [int(cost is None and bool(total or read or written)) for cost, total, read, written in told]
-    durations, first_bytes = columns[AT["duration_ms"]], columns[AT["time_to_first_byte_ms"]]
-    return [
-        *tokens,
-        estimated,
-        unpriced,
-        [round(milliseconds * 1000) for milliseconds in durations],  # type: ignore[operator]
-        [0 if milliseconds is None else round(milliseconds * 1000) for milliseconds in first_bytes],  # type: ignore[operator]
-        [int(milliseconds is not None) for milliseconds in first_bytes],
-    ]
+        found["unpriced"] = [int(cost is None and bool(total or read or written)) for cost, total, read, written in told]
+    durations: tuple[Any, ...] = columns[AT["duration_ms"]]
+    first_bytes: tuple[Any, ...] = columns[AT["time_to_first_byte_ms"]]
+    found["duration_us"] = [round(milliseconds * 1000) for milliseconds in durations]
+    found["time_to_first_byte_us"] = [0 if milliseconds is None else round(milliseconds * 1000) for milliseconds in first_bytes]
+    found["first_byte_count"] = [int(milliseconds is not None) for milliseconds in first_bytes]
+    if sign < 0:
+        found = {name: [-count for count in column] for name, column in found.items()}
+    return [(COUNTS.index(name), column) for name, column in found.items()]
 
 
-def _without_none(column: tuple[Any, ...]) -> list[int] | None:
-    return [count or 0 for count in column] if any(column) else None
-
-
-def _amounts(column: tuple[Any, ...], sign: int) -> list[Decimal] | None:
-    if not any(column):
-        return None
-    found = [ZERO if text is None else Decimal(text) for text in column]
-    return found if sign > 0 else [amount.copy_negate() for amount in found]
-
-
-def _sum(column: list[int] | None, places: list[int]) -> int:
-    if column is None:
-        return 0
-    return column[places[0]] if len(places) == 1 else sum(itemgetter(*places)(column))
-
-
-def _sum_money(column: list[Decimal] | None, places: list[int]) -> Decimal:
-    if column is None:
-        return ZERO
-    return column[places[0]] if len(places) == 1 else sum(itemgetter(*places)(column), ZERO)
+def _amounts(columns: Columns, sign: int) -> list[tuple[int, list[Decimal]]]:
+    """The same of MONEY_FIELDS."""
+    found = []
+    for at, name in enumerate(MONEY_FIELDS):
+        column: tuple[Any, ...] = columns[AT[name]]
+        if any(column):
+            amounts = [ZERO if text is None else Decimal(text) for text in column]
+            found.append((at, amounts if sign > 0 else [amount.copy_negate() for amount in amounts]))
+    return found
 
 
 def roll_up_sessions(records: Iterable[UsageRecord]) -> dict[tuple[str, str], SessionCell]:

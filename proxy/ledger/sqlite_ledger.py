@@ -24,11 +24,11 @@ from typing import Any, TypeVar
 import orjson
 
 from proxy.errors import LedgerError
-from proxy.ledger.columns import columns_of, json_texts, storable_batch
+from proxy.ledger.columns import AT, Batch, json_texts, storable_batch
 from proxy.ledger.ledger import Entry, RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import missing, queries
 from proxy.ledger.reading import Row, SqlReading, key_values
-from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_sessions, series_id
+from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_columns, roll_up_sessions, series_id
 from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, json_text, time_text, without_second_bills
 from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
 from proxy.ledger.statements import Statement, page_statement
@@ -96,8 +96,8 @@ class SqliteLedger(SqlReading):
             connection.close()
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
-        offered = storable_batch(records)
-        return await self._write(lambda connection: self._append(connection, offered))
+        batch = storable_batch(records)
+        return await self._write(lambda connection: self._append(connection, batch))
 
     async def put_key(self, key: StoredKey) -> None:
         await self._change("put_key", key_values(key))
@@ -135,43 +135,43 @@ class SqliteLedger(SqlReading):
         await self._write(lambda connection: self._run_named(connection, "delete_bills_before", until))
         await self._write(lambda connection: self._run_named(connection, "delete_sessions_before", until))
 
-    def _append(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord]:
+    def _append(self, connection: sqlite3.Connection, batch: Batch) -> list[UsageRecord]:
         """Straight in; where an id is known already (after a crash), again without what is known."""
         connection.execute("SAVEPOINT straight")
-        new = self._insert(connection, offered)
+        new = self._insert(connection, batch)
         if new is None:
             connection.execute("ROLLBACK TO straight")
-            ids = orjson.dumps([record.id for record in offered]).decode()
+            ids = orjson.dumps(batch.columns[AT["id"]]).decode()
             known = {row[0] for row in connection.execute(self._sql["known_ids"], (ids,))}
-            new = self._insert(connection, [record for record in offered if record.id not in known])
+            new = self._insert(connection, Batch.of([record for record in batch.records if record.id not in known]))
             assert new is not None, "one id twice in a batch"
-        if new:
-            self._add_to_rollups(connection, roll_up(new))
+        if new.records:
+            self._add_to_rollups(connection, roll_up_columns(new.columns))
             connection.executemany(
                 self._sql["add_to_session"],
                 [
                     (*key, cell.requests, cell.total_tokens, f"{cell.cost_usd:f}", cell.first_at, cell.last_at)
-                    for key, cell in roll_up_sessions(new).items()
+                    for key, cell in roll_up_sessions(new.records).items()
                 ],
             )
-        return new
+        return new.records
 
-    def _insert(self, connection: sqlite3.Connection, offered: list[UsageRecord]) -> list[UsageRecord] | None:
+    def _insert(self, connection: sqlite3.Connection, batch: Batch) -> Batch | None:
         """The records as they are stored now; None, and something half done, where one is known already."""
-        if not offered:
-            return []
-        if any(record.billing_key is not None for record in offered):
-            started = {record.id: record.started_at for record in offered}
-            claimed = [(key, owner, started[owner]) for key, owner in claims(offered).items()]
+        if not batch.records:
+            return batch
+        keys = [key for key in batch.columns[AT["billing_key"]] if key is not None]
+        if keys:
+            started = dict(zip(batch.columns[AT["id"]], batch.columns[AT["started_at"]], strict=True))
+            claimed = [(key, owner, started[owner]) for key, owner in claims(batch.records).items()]
             connection.executemany(self._sql["claim_bill"], claimed)
-            keys = [record.billing_key for record in offered if record.billing_key is not None]
             owners = dict(connection.execute(self._sql["bill_owners"], (orjson.dumps(keys).decode(),)).fetchall())
-            offered = without_second_bills(offered, owners)
-        columns: list[Sequence[object]] = list(columns_of(offered))
+            batch = Batch.of(without_second_bills(batch.records, owners))
+        columns: list[Sequence[object]] = list(batch.columns)
         for at in _JSON_AT:
             columns[at] = json_texts(columns[at])
         count = connection.executemany(_INSERT, zip(*columns, strict=True)).rowcount
-        return offered if count == len(offered) else None
+        return batch if count == len(batch.records) else None
 
     def _add_to_rollups(self, connection: sqlite3.Connection, cells: dict[tuple[int, Dimensions], Cell]) -> None:
         series = {dimensions: series_id(dimensions) for _, dimensions in cells}

@@ -42,7 +42,7 @@ def test_a_good_record_is_stored_as_it_is() -> None:
 
 def test_a_batch_is_sorted_and_has_each_id_once() -> None:
     records = samples(5)
-    assert storable_batch([*records[::-1], *records]) == sorted(records, key=lambda record: record.id)
+    assert storable_batch([*records[::-1], *records]).records == sorted(records, key=lambda record: record.id)
 
 
 @given(amount=MONEY)
