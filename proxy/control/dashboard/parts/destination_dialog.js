@@ -7,7 +7,7 @@ import { Field } from "./fields.js";
 import { options } from "./override_dialog.js";
 import { tell } from "./toasts.js";
 
-const CHANNELS = { webhook: "Webhook, signed", slack: "Slack, or what takes its messages", email: "Email" };
+const CHANNELS = { webhook: "Webhook, signed", slack: "Slack, or what takes its messages", email: "Email", apprise: "Another, through apprise" };
 const SEVERITIES = { info: "everything", warning: "warnings and worse", critical: "critical only" };
 
 export function DestinationDialog({ taken, save, onClose }) {
@@ -37,7 +37,7 @@ export function DestinationDialog({ taken, save, onClose }) {
         </div>
         ${form.channel === "email"
           ? html`${input("smtp_url", "SMTP server", "smtp+starttls://user:password@host:587, or smtps://…")}${input("sender", "From", "", { type: "email" })}${input("recipients", "To", "Addresses, separated by commas")}`
-          : input("url", "Address", "https://…", { type: "url" })}
+          : input("url", "Address", form.channel === "apprise" ? "ntfy://…, tgram://…, msteams://…; needs the extra apprise" : "https://…", { type: "url" })}
         ${form.channel === "webhook" && input("secret", "Secret", "Signs each message (HMAC-SHA256); not shown again", { type: "password", required: false, autocomplete: "off" })}
         <${Field} label="Sends"><select name="min_severity" value=${form.min_severity} onChange=${change("min_severity")}>${options(SEVERITIES)}</select><//>
         <p class="form-failure" role="alert">${failure}</p>

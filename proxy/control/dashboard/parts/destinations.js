@@ -15,16 +15,17 @@ export function Destinations({ isOffered }) {
   const load = useLoad((signal) => (isOffered ? get("alerts/destinations", {}, signal) : Promise.resolve({ destinations: [] })), [isOffered]);
   const [isOpen, open] = useState(false);
   const known = load.data?.destinations ?? [];
+  const configured = load.data?.configured ?? [];
   const put = (destinations) => send("PUT", "alerts/destinations", { destinations });
   const remove = async (name) => (await attempt(() => put(known.filter((one) => one.name !== name)), `${name} is removed`)) && refreshAll();
   return html`
     <${Panel} title="Channels" explain="Where alerts are sent" actions=${isOffered && html`<button class="button" onClick=${() => open(true)}><${Icon} name="plus" />Add a channel</button>`}>
       ${isOffered
-        ? html`<${Loaded} of=${load} rows=${2} isEmpty=${() => !known.length} empty=${html`<${Empty} title="Alerts stay here">Add a webhook, a Slack channel or an email address, and they are sent there too.<//>`}>
-            ${() => html`<ul class="channels">${known.map((one) => html`<${Destination} key=${one.name} one=${one} remove=${remove} />`)}</ul>`}
+        ? html`<${Loaded} of=${load} rows=${2} isEmpty=${() => !known.length && !configured.length} empty=${html`<${Empty} title="Alerts stay here">Add a webhook, a Slack channel or an email address, and they are sent there too.<//>`}>
+            ${() => html`<ul class="channels">${configured.map((one) => html`<${Destination} key=${one.name} one=${one} />`)}${known.map((one) => html`<${Destination} key=${one.name} one=${one} remove=${remove} />`)}</ul>`}
           <//>`
         : html`<${NotOffered} what="Sending alerts" />`}
-      ${isOpen && html`<${DestinationDialog} taken=${known.map((one) => one.name)} save=${(one) => put([...known, one])} onClose=${() => open(false)} />`}
+      ${isOpen && html`<${DestinationDialog} taken=${[...known, ...configured].map((one) => one.name)} save=${(one) => put([...known, one])} onClose=${() => open(false)} />`}
     <//>
   `;
 }
@@ -40,7 +41,7 @@ function Destination({ one, remove }) {
       <${Badge} tone="accent">${one.channel}<//><b>${one.name}</b>
       <span class="muted small">from ${one.min_severity}${one.kinds?.length ? `, ${one.kinds.join(", ").replaceAll("_", " ")}` : ", every kind"}${one.quiet_hours ? `, quiet ${one.quiet_hours.start}–${one.quiet_hours.end} ${one.quiet_hours.timezone}` : ""}</span>
       <button class="button" onClick=${test}>Send a test</button>
-      <button class="quiet-button quiet-bad" onClick=${() => remove(one.name)}>Remove</button>
+      ${remove ? html`<button class="quiet-button quiet-bad" onClick=${() => remove(one.name)}>Remove</button>` : html`<${Badge} title="Stands in alerts.yaml; change it there">alerts.yaml<//>`}
     </li>
   `;
 }

@@ -12,7 +12,7 @@ import { Panel, ViewHead } from "../parts/panel.js";
 import { Empty, Loaded } from "../parts/states.js";
 import { attempt } from "../parts/toasts.js";
 
-const STATES = { open: "Open", acknowledged: "Acknowledged", dismissed: "Dismissed", all: "All" };
+const STATES = { open: "Open", acknowledged: "Acknowledged", dismissed: "Dismissed", resolved: "Resolved", all: "All" };
 const KINDS = ["daily", "monthly", "burst", "cost", "budget", "anomaly", "unpriced_model", "usage_missing", "ledger_behind", "store_away", "provider_failing", "config_refused"];
 const SEVERITIES = { "": "any severity", critical: "critical", warning: "warning", info: "info" };
 const words = (kind) => kind.replaceAll("_", " ");
@@ -29,7 +29,7 @@ export function View({ query, part }) {
     <${Panel} title=${html`<${Segments} label="State" value=${state} options=${STATES} onChange=${(name) => setQuery({ state: name })} />`}
       actions=${html`<${Select} label="Kind" hideLabel value=${query.kind ?? ""} options=${kinds} onChange=${(kind) => setQuery({ kind })} /><${Select} label="Severity" hideLabel value=${query.severity ?? ""} options=${SEVERITIES} onChange=${(severity) => setQuery({ severity })} /><${TableCsv} name="alerts" columns=${COLUMNS} rows=${rows} />`}>
       <${Loaded} of=${load} rows=${6} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${state === "open" ? "Nothing is open" : "No such alerts"}>${state === "open" ? "Alerts come when a limit fills, a day stands out, or the house needs help." : "Choose another state, kind or period."}<//>`}>
-        ${() => html`<${DataTable} caption="Alerts, newest first" columns=${COLUMNS} rows=${rows} sortBy="at" isCards keyOf=${(row) => row.id} rowClass=${(row) => (row.id === part ? "row-here" : row.state === "dismissed" ? "row-off" : "")} />`}
+        ${() => html`<${DataTable} caption="Alerts, newest first" columns=${COLUMNS} rows=${rows} sortBy="at" isCards keyOf=${(row) => row.id} rowClass=${(row) => (row.id === part ? "row-here" : ["dismissed", "resolved"].includes(row.state) ? "row-off" : "")} />`}
       <//>
     <//>
     <${Destinations} isOffered=${offers("GET", "/alerts/destinations")} />
@@ -41,7 +41,7 @@ export function View({ query, part }) {
 const set = (alert, verb, done) => async () => {
   if (await attempt(() => send("POST", `alerts/${encodeURIComponent(alert.id)}/${verb}`), done)) refreshAll();
 };
-const TONES = { open: "accent", acknowledged: "warn", dismissed: "calm" };
+const TONES = { open: "accent", acknowledged: "warn", dismissed: "calm", resolved: "good" };
 
 const COLUMNS = [
   { key: "severity", head: "Severity", sort: (row) => ["info", "warning", "critical"].indexOf(row.severity), csv: (row) => row.severity, cell: (row) => html`<${Severity} of=${row.severity} />` },
@@ -52,6 +52,6 @@ const COLUMNS = [
   { key: "state", head: "State", isMinor: true, sort: (row) => row.state, csv: (row) => row.state, cell: (row) => html`<span class="two-lines"><span><${Badge} tone=${TONES[row.state]}>${row.state}<//></span>${row.changed_by ? html`<span class="small">by ${row.changed_by}, <${When} at=${row.changed_at} /></span>` : ""}</span>` },
   { key: "actions", head: html`<span class="unseen">Actions</span>`, cell: (row) => html`<span class="row-actions">
       ${row.state === "open" && html`<button class="quiet-button" title="Seen, and being worked on" onClick=${set(row, "acknowledge", "Acknowledged")}>Acknowledge</button>`}
-      ${row.state !== "dismissed" && html`<button class="quiet-button" title="Seen, and nothing to be done" onClick=${set(row, "dismiss", "Dismissed")}>Dismiss</button>`}
+      ${!["dismissed", "resolved"].includes(row.state) && html`<button class="quiet-button" title="Seen, and nothing to be done" onClick=${set(row, "dismiss", "Dismissed")}>Dismiss</button>`}
     </span>` },
 ];
