@@ -15,6 +15,18 @@ from tests.servers import PostgresServer, RedisCluster, RedisServer, postgres_se
 from tests.waiting import until
 
 
+FROM_DEBIAN = frozenset(("browser", "promtool"))
+"""Fixtures that need a Debian package (chromium, prometheus), which no wheel brings."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs more than Python: `pytest -m system` runs it, plain `pytest` does not (.ci/run does both)."""
+    for item in items:
+        if FROM_DEBIAN & set(getattr(item, "fixturenames", ())):
+            item.add_marker("system")
+
+
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
     """A real Redis for the whole run. What a test leaves in it is the next one's: flush first, or use keys of your own."""

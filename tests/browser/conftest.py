@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.demo_house import ADMIN_KEY, DemoHouse, demo_house
 from tests.browser.visit import Visit
+from tests.node import node_environment
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 AXE = "axe-core@4.14.1"
@@ -41,11 +42,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The source of axe-core, fetched for the tests only: nothing of it is shipped."""
-    if shutil.which("npm") is None:
-        pytest.fail("no npm here: install `npm` (axe-core judges every view's accessibility)")
     folder = tmp_path_factory.mktemp("axe")
     command = ["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", AXE]
-    fetched = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    fetched = subprocess.run(command, env=node_environment(), capture_output=True, text=True, timeout=180, check=False)
     script = folder / "node_modules" / "axe-core" / "axe.min.js"
     if not script.is_file():
         pytest.fail(f"{AXE} could not be fetched:\n{fetched.stderr}")

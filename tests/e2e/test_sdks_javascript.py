@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.conftest import Door, Price
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import House, virtual_key
+from tests.node import node_environment
 
 HERE = pathlib.Path(__file__).parent / "javascript"
 GPT_4O_MINI = Price("0.15", "0.60", cache_read="0.075")
@@ -40,14 +41,17 @@ CALLS = {
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The script beside its node_modules."""
-    npm = shutil.which("npm")
-    assert npm, "npm is needed for this test"
-    assert shutil.which("node"), "Node.js is needed for this test"
+    environment = node_environment()
     directory: pathlib.Path = tmp_path_factory.mktemp("javascript")
     for name in ("package.json", "package-lock.json", "sdks.mjs"):
         shutil.copy(HERE / name, directory / name)
     done = subprocess.run(
-        [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=directory, capture_output=True, text=True, timeout=300
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, f"npm ci failed:\n{done.stdout}\n{done.stderr}"
     return directory
@@ -61,9 +65,10 @@ def prefix() -> str:
 @pytest.fixture(scope="module")
 def seen(installed: pathlib.Path, house: House, prefix: str) -> dict[str, Any]:
     """What each SDK saw, by call."""
-    node = shutil.which("node")
+    path = node_environment()["PATH"]
+    node = shutil.which("node", path=path)
     assert node
-    env = {"PATH": str(pathlib.Path(node).parent), "BASE_URL": house.url, "KEY": virtual_key("ada"), "CALL": prefix}
+    env = {"PATH": path, "BASE_URL": house.url, "KEY": virtual_key("ada"), "CALL": prefix}
     done = subprocess.run([node, "sdks.mjs"], cwd=installed, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"the script failed:\n{done.stdout}\n{done.stderr}"
     found: dict[str, Any] = json.loads(done.stdout)
