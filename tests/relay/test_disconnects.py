@@ -77,6 +77,30 @@ async def test_gone_before_the_first_byte_of_a_whole_answer(house: House, way: s
         assert await settled(relay) == {"defaults.tokens.per_day": (12, 0), "defaults.concurrent_requests": (0, 0)}
 
 
+@pytest.mark.parametrize("is_stream", [False, True], ids=["whole", "stream"])
+async def test_gone_just_before_the_end(house: House, is_stream: bool) -> None:
+    """What follows the FIN comes sooner than the tick that looks for the reset."""
+    seen, gate = asyncio.Event(), asyncio.Event()
+    whole = [ReadRequest(), WaitFor(seen), WaitFor(gate), Send(answer(completion()))]
+    stream = [ReadRequest(), Send(chunked_head() + chunk(words("Hel")[0])), WaitFor(seen), Send(chunk(words("lo")[0]))]
+    stream += [WaitFor(gate), Send(chunk(FINISH + USAGE_EVENT + DONE) + chunk(b""))]
+    async with house([stream if is_stream else whole], LIMITS) as (relay, upstream):
+        client = await relay.client()
+        client.send(request_bytes(body=STREAMING_WITH_USAGE) if is_stream else request_bytes())
+        await until(lambda: (upstream.connections == 1 and b"stream" in upstream.received[0]) or not is_stream)
+        if is_stream:
+            await client.reader.readuntil(b"Hel")
+        client.writer.close()
+        (connection,) = relay.state.clients
+        await until(lambda: connection.has_half_closed)
+        connection.deadline = float("inf")  # no tick
+        seen.set()
+        await asyncio.sleep(0.02)
+        gate.set()
+        record = await relay.record()
+        assert (record.outcome, record.usage_source, record.input_tokens) == ("client_aborted", "reported", 9)
+
+
 @both_ways
 async def test_gone_in_the_middle_of_the_text(house: House, way: str) -> None:
     gate = asyncio.Event()

@@ -100,7 +100,7 @@ async def test_bytes_on_an_idle_connection_end_it(house: House) -> None:
     ids=["no HTTP", "another answer", "an empty answer"],
 )
 async def test_what_follows_an_answer_is_nobodys(house: House, garbage: bytes) -> None:
-    async with house([[ReadRequest(), Send(answer(completion()) + garbage)], [*ONE]]) as (relay, upstream):
+    async with house([[ReadRequest(), Send(answer(completion()) + garbage), *ONE], [*ONE]]) as (relay, upstream):
         for _ in range(2):
             got = await relay.ask(request_bytes())
             assert (got.status, got.body) == (200, completion())
@@ -310,6 +310,37 @@ async def test_no_more_connections_than_allowed_and_first_come_first_served(hous
         assert all(abs(place - number) <= 1 for place, number in enumerate(order)), order  # two at a time
         pool = relay.state.pools[0]
         assert (pool.open_count, pool.waiting_count) == (2, 0)
+
+
+async def test_nobody_passes_by_who_was_woken(house: House) -> None:
+    async with house([[*ONE]], provider="    max_connections: 1\n") as (relay, _):
+        pool = relay.state.pool(relay.state.rules.providers["openai"])
+        connection = await pool.take()
+        waiting = asyncio.create_task(pool.take())
+        await asyncio.sleep(0)
+        pool.give_back(connection)
+        assert pool.take_idle() is None  # it is promised, though its taker has not run yet
+        late = asyncio.create_task(pool.take())
+        assert await waiting is connection
+        assert not late.done()
+        pool.give_back(connection)
+        assert await late is connection
+        pool.give_back(connection)
+        assert pool.take_idle() is connection
+        pool.give_back(connection)
+
+
+async def test_a_turn_that_is_not_taken_goes_to_the_next(house: House) -> None:
+    async with house([[*ONE]], provider="    max_connections: 1\n") as (relay, _):
+        pool = relay.state.pool(relay.state.rules.providers["openai"])
+        connection = await pool.take()
+        gone, next_one = asyncio.create_task(pool.take()), asyncio.create_task(pool.take())
+        await asyncio.sleep(0)
+        pool.give_back(connection)
+        gone.cancel()  # woken and cancelled in the same turn
+        assert await asyncio.wait_for(next_one, 2) is connection
+        pool.give_back(connection)
+        assert (pool.waiting_count, pool.idle_count, pool.open_count) == (0, 1, 1)
 
 
 async def test_idle_and_old_connections_are_closed(house: House) -> None:
