@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 import time
 import urllib.request
 from contextlib import ExitStack
@@ -17,12 +18,13 @@ import asyncpg
 from tests.bench.load import Bench, Measured, Shape, Target, chat_body
 from tests.bench.proofs.verdict import Stage, Verdict, bearer, generous_limits, houses
 from tests.bench.subjects import KEY
-from tests.e2e.house import House
+from tests.e2e.house import ADMIN_KEY, House
 from tests.fault_proxy import FaultProxy, fault_proxy
 from tests.servers import RedisServer, postgres_server, redis_server
 
 HEADERS = (f"Authorization: Bearer {KEY}",)
 RATE = 200.0
+_NORMAL = re.compile(r'weighbridge_quota_store_state\{[^}]*state="normal"[^}]*\} 1')
 DEADLINE_SECONDS = 2.0
 """No call may wait longer for a store that is away."""
 
@@ -157,15 +159,15 @@ def _seconds_until_ok(house: House) -> float:
     began = time.monotonic()
     while time.monotonic() - began < 30:
         _call(house)
-        text = _metrics(house)
-        if 'state="normal"} 1' in text:
+        if _NORMAL.search(_metrics(house)):
             break
         time.sleep(0.1)
     return time.monotonic() - began
 
 
 def _metrics(house: House) -> str:
-    with urllib.request.urlopen(f"{house.url}/metrics", timeout=10) as answer:
+    request = urllib.request.Request(f"{house.url}/metrics", headers=bearer(ADMIN_KEY))
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return str(answer.read().decode())
 
 

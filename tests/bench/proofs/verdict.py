@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -76,6 +78,17 @@ def exported(house: House, **filters: str) -> Iterator[dict[str, object]]:
             yield json.loads(line)
 
 
-def ids_in_ledger(house: House) -> Counter[str]:
-    """How often each record is there: more than once is what must not be."""
-    return Counter(str(record["id"]) for record in exported(house))
+def ids_in_ledger(house: House, patience_seconds: float = 60.0) -> Counter[str]:
+    """How often each record is there: more than once is what must not be. Waits for a control plane that was just killed.
+
+    Raises:
+        OSError: it did not come back.
+    """
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return Counter(str(record["id"]) for record in exported(house))
+        except (OSError, http.client.HTTPException):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.3)
