@@ -10,6 +10,7 @@
     ├── StoreError             a store of ours is away or refuses
     │   ├── QuotaStoreError
     │   ├── LedgerError
+    │   │   └── RefusedRecord      the ledger is well, one record of the batch is not
     │   └── SpoolError
     └── PricingError           figures that cannot be priced (contradictory counts)
 
@@ -65,6 +66,10 @@ class QuotaStoreError(StoreError):
 
 class LedgerError(StoreError):
     """The ledger cannot be reached or refuses."""
+
+
+class RefusedRecord(LedgerError):
+    """A record of the batch can never be stored (a date that is none, a count beyond all bounds); the ledger itself is well."""
 
 
 class SpoolError(StoreError):

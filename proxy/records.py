@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from proxy.errors import LedgerError
-
 OUTCOMES = ("ok", "denied", "upstream_error", "upstream_aborted", "client_aborted", "proxy_error")
 USAGE_SOURCES = ("reported", "estimated", "tracked", "none")
 
@@ -75,10 +73,6 @@ class UsageRecord(NamedTuple):
     """`exact`, `lower_bound`, `estimated` or `none`: how far the counts can be trusted."""
     key_name: str | None = None
     tier: str | None = None
-
-
-class RefusedRecord(LedgerError):
-    """A record of the batch can never be stored (a date that is none, a count beyond all bounds); the ledger itself is well."""
 
 
 FIELDS = UsageRecord._fields

@@ -63,6 +63,12 @@ class Settings:
     tls_key: str | None = None
     log_level: str = "info"
     metrics_user_label: bool = False
+    keep_records_days: int = 0
+    """How long the ledger keeps single records and sessions; 0: for ever. Sums (and so every chart) stay."""
+    keep_sessions_days: int = 0
+    """Sessions alone, where they are to go before the records; 0: as long as these."""
+    keep_audit_days: int = 0
+    """Lines of the audit log; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class OverlayKeeper:
         self._ends_at: str | None = None
         self._last: Overlay | None = None
         self._is_ledger_away = False
+        self._is_unwritable = False
         self._turn = asyncio.Lock()
 
     async def run(self) -> None:
@@ -51,7 +52,7 @@ class OverlayKeeper:
             await asyncio.sleep(POLL_SECONDS)
 
     async def poll(self) -> None:
-        """Look once; never raises for a ledger that is away."""
+        """Look once; never raises for a ledger that is away, nor for a disk that is full: the next look tries again."""
         try:
             marker = await self._ledger.change_marker()
             if marker != self._marker or (self._ends_at is not None and self._ends_at <= self._now()):
@@ -61,6 +62,12 @@ class OverlayKeeper:
                 _log.warning("ledger is away; keys, overrides and stops stay as they are", reason=str(failure))
             self._is_ledger_away = True
             return
+        except OSError as failure:
+            if not self._is_unwritable:
+                _log.error("the rules cannot be written; keys, overrides and stops stay as they are", reason=str(failure))
+            self._is_unwritable = True
+            return
+        self._is_unwritable = False
         self._is_ledger_away = False
 
     async def refresh(self) -> None:

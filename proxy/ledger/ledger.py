@@ -240,4 +240,8 @@ class Ledger(Protocol):
         """Delete a person's records, sums and sessions; the number of records."""
 
     async def forget_before(self, at: datetime) -> None:
-        """Retention: delete records that started before (Postgres: whole months of them) and their bills; sums stay."""
+        """Retention: delete records that started before (Postgres: whole months of them), their bills, and sessions that ended
+        before; sums stay."""
+
+    async def forget_sessions_before(self, at: datetime) -> int:
+        """Sessions whose last call was before, alone; how many went."""

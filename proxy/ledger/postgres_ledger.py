@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from proxy.errors import LedgerError
+from proxy.errors import LedgerError, RefusedRecord
 from proxy.ledger.columns import AT, Batch, storable_batch
 from proxy.ledger.ledger import Entry, Repriced, StoredKey
 from proxy.ledger.migrations import queries
@@ -46,7 +46,7 @@ from proxy.ledger.rows import (
     without_second_bills,
 )
 from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Statement
-from proxy.records import FIELDS, RefusedRecord, UsageRecord
+from proxy.records import FIELDS, UsageRecord
 
 _JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
 _MONEY_AT = tuple(FIELDS.index(name) for name in MONEY_FIELDS)
@@ -153,6 +153,9 @@ class PostgresLedger(SqlReading):
         await self._pool.transaction(drop)
         self._months.clear()
         await self._pool.transaction(delete)
+
+    async def forget_sessions_before(self, at: datetime) -> int:
+        return await self._run("delete_sessions_before", at)
 
     async def _append(self, batch: Batch, minted: list[datetime], is_staged: bool) -> list[UsageRecord]:
         series: set[bytes] = set()

@@ -15,8 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
 
-from proxy.errors import LedgerError
-from proxy.records import RefusedRecord
+from proxy.errors import LedgerError, RefusedRecord
 
 READ_CONNECTIONS = 6
 WRITE_CONNECTIONS = 2

@@ -18,7 +18,8 @@ from typing import NoReturn
 
 import orjson
 
-from proxy.records import FIELDS, RefusedRecord, UsageRecord
+from proxy.errors import RefusedRecord
+from proxy.records import FIELDS, UsageRecord
 
 MAX_COUNT = 10**15
 """Above this a count is garbage; nine thousand of these still add up in 64 bits."""

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from proxy.errors import LedgerError
+from proxy.errors import LedgerError, RefusedRecord
 from proxy.ledger.columns import AT, Batch, json_texts, storable_batch
 from proxy.ledger.ledger import Entry, RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import missing, queries
@@ -32,7 +32,7 @@ from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_u
 from proxy.ledger.rows import JSON_FIELDS, MONEY_FIELDS, claims, json_text, time_text, without_second_bills
 from proxy.ledger.sqlite_money import DIALECT, amount_of, register_decimals, units_and_rest
 from proxy.ledger.statements import Statement, page_statement
-from proxy.records import FIELDS, RefusedRecord, UsageRecord
+from proxy.records import FIELDS, UsageRecord
 
 READERS = 3
 BUSY_SECONDS = 10.0
@@ -133,7 +133,10 @@ class SqliteLedger(SqlReading):
         while await self._write(lambda connection: self._run_named(connection, "delete_records_before", until, DELETED_AT_ONCE)):
             pass
         await self._write(lambda connection: self._run_named(connection, "delete_bills_before", until))
-        await self._write(lambda connection: self._run_named(connection, "delete_sessions_before", until))
+        await self.forget_sessions_before(at)
+
+    async def forget_sessions_before(self, at: datetime) -> int:
+        return await self._write(lambda connection: self._run_named(connection, "delete_sessions_before", time_text(at)))
 
     def _append(self, connection: sqlite3.Connection, batch: Batch) -> list[UsageRecord]:
         """Straight in; where an id is known already (after a crash), again without what is known."""

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import orjson
 
-from proxy.errors import LedgerError
-from proxy.records import RefusedRecord, UsageRecord, as_dict
+from proxy.errors import LedgerError, RefusedRecord
+from proxy.records import UsageRecord, as_dict
 from proxy.spool.reader import TORN, Line, Reader
 from proxy.spool.segment import OPENING_SUFFIX, POISON_SUFFIX, begun_at, is_owned
 

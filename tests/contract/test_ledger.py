@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from proxy.errors import RefusedRecord
 from proxy.ledger.ledger import Entry, Ledger, RecordFilter, Repriced, StoredKey, Sums
-from proxy.records import OUTCOMES, RefusedRecord, UsageRecord
+from proxy.records import OUTCOMES, UsageRecord
 from tests.ledger_house import KINDS, LedgerHouse, ledger_house, one_postgres
 from tests.sample_records import NOON, instant, minted_id, sample, samples
 from tests.servers import PostgresServer

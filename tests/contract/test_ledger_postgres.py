@@ -227,12 +227,12 @@ async def test_an_outage_in_the_middle_of_a_drain_loses_and_doubles_nothing(
     async with asyncio.timeout(30):
         for _ in range(3):
             reached = len(seen) + 500
-            while len(seen) < min(reached, 5000):  # noqa: ASYNC110
+            while len(seen) < min(reached, 5000):
                 await asyncio.sleep(0.002)
             server.kill()
             await asyncio.sleep(0.2)
             server.start()
-        while os.listdir(tmp_path):  # noqa: ASYNC110
+        while os.listdir(tmp_path):
             await asyncio.sleep(0.02)
     drain.stop()
     await running

@@ -10,8 +10,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from proxy.errors import LedgerError
-from proxy.records import RefusedRecord, UsageRecord
+from proxy.errors import LedgerError, RefusedRecord
+from proxy.records import UsageRecord
 from proxy.spool import drain as drain_module
 from proxy.spool.drain import Drain, Tail
 from proxy.spool.segment import HEADER, OPENING_SUFFIX, POISON_SUFFIX, SEGMENT_SUFFIX, record_line, segment_names
@@ -63,7 +63,7 @@ def spooled(directory: Path, records: Sequence[UsageRecord]) -> None:
 
 async def until(condition: object, seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # type: ignore[operator]  # noqa: ASYNC110 -- conditions of the file system have no event
+        while not condition():  # type: ignore[operator]
             await asyncio.sleep(0.005)
 
 
