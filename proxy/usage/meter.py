@@ -4,6 +4,10 @@ Rules of this file: nothing raises out of here (a fault goes blind and says so i
 streams and bounded for single bodies; no event is parsed that cannot matter. Decoding is chosen by content-encoding, framing by
 content type and first bytes, the dialect by what is in the events.
 
+The short cut, taken by nearly every answer that is no stream: a body that can only be one JSON document is gathered as it is and
+parsed at its end, without decoder, framing and events (44 µs a request with them, 11 without). What does not turn out to be
+such a document, and whoever asks before the end, gets the general way: the same bytes, fed again.
+
 The quick way, taken by nearly every chunk of a stream: the chunk ends where an event ends, no event is half read, and none
 of the dialect's needles is in it; then its length is counted and that is all. A needle that is split between chunks is not
 missed, because a chunk that ends inside an event is never taken quickly, nor the one after it.
@@ -28,11 +32,12 @@ from proxy.usage.dialects.findings import Findings
 from proxy.usage.dialects.registry import choose
 from proxy.usage.framing import Event, Framing
 from proxy.usage.framing.aws_eventstream import AwsEventStreamFraming
-from proxy.usage.framing.json_document import JsonDocumentFraming
+from proxy.usage.framing.json_document import LONG_BYTES, JsonDocumentFraming
 from proxy.usage.framing.sniffing import sniff
 from proxy.usage.output_estimate import SAMPLE_EVERY_BYTES, OutputEstimate
 from proxy.usage.request_facts import RequestFacts
 from proxy.usage.tokens import Reading
+from proxy.usage.whole_body import api_of, is_plain_json, read_whole_body
 
 _DONE = b"[DONE]"
 PARSED_FIRST = 4
@@ -57,8 +62,11 @@ class Meter:
         "_final",
         "_found",
         "_framing",
+        "_gathered",
+        "_gathered_bytes",
         "_head",
         "_header_usage",
+        "_headers",
         "_is_identity",
         "_is_locked",
         "_is_opaque",
@@ -77,14 +85,26 @@ class Meter:
     )
 
     def __init__(self, facts: RequestFacts, status: int, headers: Sequence[tuple[bytes, bytes]], is_stream: bool) -> None:
-        named = {name.lower(): value for name, value in headers}
         self.has_ended = False
         """The dialect's terminal event was seen: nothing billable can follow."""
         self.has_usage = False
         """The final usage is known: an upstream that is only being drained may be cut now."""
         self.blind_reason: str | None = None
+        self._facts, self._status, self._headers = facts, status, headers
+        self._is_stream = is_stream or facts.is_stream
+        self._final: Reading | None = None
+        self._is_quick = False
+        self._gathered: list[bytes] | None = []
+        """The body so far, where the short cut may read it; None: the general way is being gone."""
+        self._gathered_bytes = 0
+        if self._is_stream or not facts.is_metered or not 200 <= status < 300 or not is_plain_json(headers):
+            self._go_general_way()
+
+    def _go_general_way(self) -> None:
+        """Make what the general way needs, and feed it what was gathered."""
+        headers, status = self._headers, self._status
+        named = {name.lower(): value for name, value in headers}
         self._error_type = named[b"x-amzn-errortype"].decode("latin-1").partition(":")[0] if b"x-amzn-errortype" in named else None
-        self._facts, self._status, self._is_stream = facts, status, is_stream
         self._content_type = named.get(b"content-type", b"").decode("latin-1").lower()
         self._decoder = ContentDecoder(named.get(b"content-encoding", b"").decode("latin-1"))
         self._is_identity = self._decoder.is_identity
@@ -94,13 +114,15 @@ class Meter:
         self._framing: Framing | None = None
         self._dialect: Dialect | None = None
         self._estimate = OutputEstimate()
-        self._final: Reading | None = None
         self._head = b""
         self._boundary: tuple[bytes, ...] = ()
         self._needles: tuple[bytes, ...] = ()
-        self._is_quick = self._is_locked = self._is_wrapped = False
+        self._is_locked = self._is_wrapped = False
         self._event_count = self._offset = self._parsed_to = self._raw_bytes = 0
         self._sample_at = SAMPLE_EVERY_BYTES
+        gathered, self._gathered = self._gathered, None
+        for chunk in gathered or ():
+            self._feed_slowly(chunk)
 
     def feed(self, chunk: bytes) -> None:
         """Take a chunk of the body, still encoded, transfer framing removed."""
@@ -113,13 +135,21 @@ class Meter:
                 else:
                     self._offset = offset
                     return
-        self._feed_slowly(chunk)
+        if self._gathered is None or self._final is not None:
+            self._feed_slowly(chunk)
+            return
+        self._gathered.append(chunk)
+        self._gathered_bytes += len(chunk)
+        if self._gathered_bytes > LONG_BYTES:  # perhaps vectors, which are not parsed whole
+            self._go_general_way()
 
     def reading(self) -> Reading:
         """What is known now; estimates come with finish() only."""
         if self._final is not None:
             return self._final
-        return readings.compose(self._facts, self._status, self._found, self._api(), self._header_usage, self.blind_reason)
+        if self._gathered is not None:
+            self._go_general_way()
+        return self._compose(None)
 
     def finish(self, is_complete: bool, expected_input_tokens: int) -> Reading:
         """The body has ended. Called again, it gives the same reading.
@@ -130,21 +160,25 @@ class Meter:
         """
         if self._final is not None:
             return self._final
+        if self._gathered is not None:
+            if is_complete:
+                self._final = read_whole_body(b"".join(self._gathered), self._facts, self._status, expected_input_tokens)
+            if self._final is not None:
+                self.has_usage, self._gathered = self._final.usage is not None, []
+                return self._final
+            self._go_general_way()
         try:
             self._flush()
         except Exception as error:  # noqa: BLE001 - the promise that metering cannot break a call
             self._go_blind(f"the meter failed: {error!r}")
-        ended = readings.Ending(
-            is_complete=is_complete,
-            expected_input_tokens=expected_input_tokens,
-            output_tokens=self._estimated_output(),
-            has_text=self._estimate.has_text,
-        )
-        self._final = readings.compose(
-            self._facts, self._status, self._found, self._api(), self._header_usage, self.blind_reason, ended
-        )
+        ended = readings.Ending(is_complete, expected_input_tokens, self._estimated_output(), self._estimate.has_text)
+        self._final = self._compose(ended)
         self._is_quick, self._framing = False, None
         return self._final
+
+    def _compose(self, ended: readings.Ending | None) -> Reading:
+        api = api_of(self._facts, self._found, self._dialect)
+        return readings.compose(self._facts, self._status, self._found, api, self._header_usage, self.blind_reason, ended)
 
     def _feed_slowly(self, chunk: bytes) -> None:
         self._raw_bytes += len(chunk)
@@ -204,7 +238,7 @@ class Meter:
         is_sample = self._is_locked and end > self._sample_at
         if not matters and not is_sample:
             return
-        content = parse(payload)
+        content = None if payload == _DONE else parse(payload)  # it is no JSON, which two parsers took 8 µs to say
         if is_sample:
             self._estimate.add_sample(content, end - start)
             self._sample_at = end + SAMPLE_EVERY_BYTES
@@ -231,7 +265,10 @@ class Meter:
 
     def _matters(self, block: bytes) -> bool:
         """Whether these bytes may hold anything but text."""
-        return any(block.rfind(needle) >= 0 for needle in self._needles) or _DONE in block
+        for needle in self._needles:
+            if block.rfind(needle) >= 0:
+                return True
+        return _DONE in block
 
     def _read_object(self, name: str, content: dict[str, object]) -> None:
         found = self._found
@@ -273,12 +310,6 @@ class Meter:
     def _go_blind(self, reason: str) -> None:
         self.blind_reason = self.blind_reason or reason[:200]
         self._is_quick, self._is_opaque = False, True
-
-    def _api(self) -> str:
-        """The wire format: the bytes' own, but what Bedrock wraps keeps Bedrock's name."""
-        if self._facts.api.startswith("bedrock."):
-            return self._facts.api
-        return self._found.api or (self._dialect.api if self._dialect else "") or self._facts.api
 
     def _estimated_output(self) -> int:
         if self.blind_reason:
