@@ -27,7 +27,11 @@ _REASONS = {
     500: "A mistake of the program.",
     503: "The ledger is away; try again.",
 }
-_STREAMS = {"csv+jsonl": ("text/csv", "application/x-ndjson"), "events": ("text/event-stream",)}
+_STREAMS = {
+    "csv+jsonl": ("text/csv", "application/x-ndjson"),
+    "files": ("text/csv", "application/x-ndjson", "application/zip"),
+    "events": ("text/event-stream",),
+}
 
 
 def document(routes: Iterable[Route], version: str) -> dict[str, object]:

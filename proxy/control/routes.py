@@ -34,7 +34,7 @@ class Route:
     """public, user (sees only their own) or admin."""
     summary: str
     answer: str
-    """Name of the answer's schema in `schemas.py`; `csv+jsonl` and `events` for streams, `redirect` for none."""
+    """Name of the answer's schema in `schemas.py`; `csv+jsonl`, `files` and `events` for streams, `redirect` for none."""
     parameters: Sequence[Parameter] = ()
     body: type[BaseModel] | None = None
     is_body_optional: bool = False

@@ -307,7 +307,7 @@ SCHEMAS: Schema = {
     ),
     "UserLimits": _object({"user": TEXT, "limits": _list("Limit"), "override": _or_null(_ref("Override"))}),
     "Limits": _object({"at_least": NUMBER, "limits": {"type": "array", "items": _object({"user": TEXT_OR_NULL, **_LIMIT})}}),
-    "Erased": _object({"user": TEXT, "records": COUNT, "keys_revoked": COUNT}),
+    "Erased": _object({"user": TEXT, "mode": TEXT, "alias": TEXT_OR_NULL, "records": COUNT, "keys_revoked": COUNT}),
     "Key": _object(_KEY, _KEY_OPTIONAL),
     "Keys": _object({"keys": _list("Key")}),
     "NewKey": _object({"key": TEXT, **_KEY, "replaces": _ref("Key")}, (*_KEY_OPTIONAL, "replaces")),

@@ -41,13 +41,14 @@ async def stream_records(request: web.Request, records: AsyncIterator[UsageRecor
     )
     reply.enable_compression()
     await reply.prepare(request)
-    async for chunk in _chunks(first, records, form):
+    async for chunk in chunks(first, records, form):
         await reply.write(chunk)
     await reply.write_eof()
     return reply
 
 
-async def _chunks(first: UsageRecord | None, others: AsyncIterator[UsageRecord], form: str) -> AsyncIterator[bytes]:
+async def chunks(first: UsageRecord | None, others: AsyncIterator[UsageRecord], form: str) -> AsyncIterator[bytes]:
+    """The records as a file, in pieces of CHUNK_BYTES or so."""
     write = _csv_line if form == "csv" else _json_line
     buffer = bytearray(_csv_head() if form == "csv" else b"")
     if first is not None:
