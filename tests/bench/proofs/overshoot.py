@@ -132,15 +132,20 @@ def _judge(
 ) -> Verdict:
     """What the ledgers say that each user used."""
     used: dict[str, Decimal] = {}
+    modes: Counter[str] = Counter()
     until = time.monotonic() + 30
     while True:
         used.clear()
         records = 0
+        modes.clear()
         seen = {str(record["id"]): record for house in replicas for record in exported(house, outcome="ok")}
         for record in seen.values():
             user = str(record["user"])
             if user.startswith(prefix):
                 records += 1
+                details = record["usage_details"]
+                if isinstance(details, dict) and "limits_mode" in details:
+                    modes[str(details["limits_mode"])] += 1
                 used[user] = used.get(user, Decimal(0)) + kind.used(record)
         if records >= answered or time.monotonic() > until:
             break
@@ -149,5 +154,6 @@ def _judge(
     least = min(used.values(), default=Decimal(0)) / kind.amount
     is_kept = records == answered and over == 0 and least >= Decimal("0.95") and len(used) == rounds and not others
     strange = f", other answers {others}" if others else ""
+    strange += f", admitted while the store did not answer in time: {dict(modes)}" if modes else ""
     text = f"over by {over} of {kind.amount}; least spent {least:.1%}; {answered} answers, {records} records{strange}"
     return Verdict(f"never over: {kind.name}", how, text, is_kept)
