@@ -18,7 +18,17 @@ from proxy.commands.usage import FILTERS
 
 app = group("Prices: the table in force, reprice, reconcile with a provider's report, drift.")
 STEPS = 60
-"""Into how many spans a long repricing is cut: each is one call, one line of the audit log, one step of the bar."""
+RECORDS_PER_STEP = 50_000
+"""A long repricing is cut into spans: each is one call, one line of the audit log, one step of the bar."""
+SHOWN_RATES = ("input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok")
+PRICES = (
+    Column("provider", "provider"),
+    Column("model", "model"),
+    Column("when", "when"),
+    *(Column(name.removesuffix("_mtok").replace("_", " "), f"rates.{name}") for name in SHOWN_RATES),
+    Column("also", "also"),
+    Column("source", "source"),
+)
 DRIFT = (
     Column("provider", "provider"),
     Column("model", "model"),
@@ -44,21 +54,26 @@ def list_prices(
     if desk.is_json:
         show_json(found)
         return
-    rows = found["prices"]
-    say(f"{found['source']}; models without a price: {found['unknown_model']}")
-    known = ("provider", "model", "source")
-    rates = [
-        name for name in ("input_mtok", "cache_read_mtok", "cache_write_mtok", "output_mtok") if any(name in row for row in rows)
-    ]
-    columns = [
-        Column("provider", "provider"),
-        Column("model", "model"),
-        *(Column(name.removesuffix("_mtok"), name) for name in rates),
-    ]
-    others = [{**row, "more": [name for name in row if name not in (*known, *rates)]} for row in rows]
-    show_table([*columns, Column("also", "more"), Column("source", "source")], others, empty="No such price.")
+    say(f"{found['source']}; calls to models without a price: {found['unknown_model']}")
+    show_table(PRICES, [row for entry in found["prices"] for row in _price_rows(entry)], empty="No such price.")
     if found["next_offset"]:
         say("There are more: --limit, --provider, --model.")
+
+
+def _price_rows(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row for each of a model's prices: the usual one, then tiers, batches, hours; those that change nothing are left out."""
+    return [
+        {
+            "provider": entry["provider"],
+            "model": entry["model"],
+            "source": entry["source"],
+            "rates": price["rates"],
+            "when": [*price["when"].values(), *([f"from {price['from']}"] if price["from"] else []), *(price["hours"] or [])],
+            "also": [name for name in price["rates"] if name not in SHOWN_RATES],
+        }
+        for price in entry["prices"]
+        if price["rates"]
+    ]
 
 
 @command(app, "reprice", filters=FILTERS)
@@ -95,7 +110,7 @@ def reprice(
 
 
 def _spans(desk: Desk, query: Query) -> list[tuple[str, str]]:
-    """The period asked for (all there is, where none is), cut into at most STEPS pieces of whole days."""
+    """The period asked for (all there is, where none is), in one piece or, where it holds much, in several of whole days."""
     period = {name: query[name] for name in ("range", "from", "to", "timezone")}
     if not any(period[name] for name in ("range", "from", "to")):
         period["range"] = "all"
@@ -104,7 +119,8 @@ def _spans(desk: Desk, query: Query) -> list[tuple[str, str]]:
         return []
     start = datetime.fromisoformat(points["from"] or points["points"][0]["at"])
     end = datetime.fromisoformat(points["to"]) if points["to"] else datetime.now(UTC) + timedelta(days=1)
-    step = max(timedelta(days=1), timedelta(days=-(-(end - start).days // STEPS)))
+    steps = min(STEPS, 1 + sum(point["requests"] for point in points["points"]) // RECORDS_PER_STEP)
+    step = timedelta(days=max(1, -(-((end - start).days + 1) // steps)))
     cuts = [start]
     while cuts[-1] + step < end:
         cuts.append(cuts[-1] + step)

@@ -304,8 +304,8 @@ def anomalies(desk: Desk, query: Query, by: ByOption = "user") -> None:
     rows = [
         {
             **row,
-            "amount": shown(row["amount"], "money" if row["resource"] == "cost_usd" else "count"),
-            "average": shown(row["average"], "money" if row["resource"] == "cost_usd" else "count"),
+            "amount": shown(row["amount"], "money") if row["resource"] == "cost_usd" else shown(round(row["amount"])),
+            "average": shown(row["average"], "money") if row["resource"] == "cost_usd" else shown(round(row["average"])),
             "factor": f"{row['factor']:.1f}×",
         }
         for row in found["anomalies"]

@@ -9,7 +9,7 @@ from typing import Literal
 from aiohttp import web
 
 from proxy.control.audit import note
-from proxy.control.auth import ADMIN_KEY_SETTING, identity_of
+from proxy.control.auth import ADMIN_KEY_SETTING, digests_in_force, identity_of
 from proxy.control.context import Context, context_of
 from proxy.control.credentials import (
     KEY_ID_LENGTH,
@@ -43,11 +43,11 @@ async def list_admin_keys(request: web.Request) -> web.Response:
     context = context_of(request)
     values = read_query(request, (_ALL,))
     now = iso(context.now())
-    shown = _first_keys(context) + [{**key.as_json(now), "origin": "api"} for key in await admin_keys(context.ledger)]
+    shown = await _first_keys(context) + [{**key.as_json(now), "origin": "api"} for key in await admin_keys(context.ledger)]
     return json_reply({"keys": [key for key in shown if values["include_revoked"] or key["state"] == "active"]})
 
 
-def _first_keys(context: Context) -> list[dict[str, object]]:
+async def _first_keys(context: Context) -> list[dict[str, object]]:
     """The key of the environment, or the one made at the first start."""
     origin = "environment" if context.is_admin_key_given else "first start"
     return [
@@ -62,7 +62,7 @@ def _first_keys(context: Context) -> list[dict[str, object]]:
             "expires_at": None,
             "revoked_at": None,
         }
-        for digest in context.admin_key_sha256
+        for digest in await digests_in_force(context)
     ]
 
 
@@ -101,8 +101,9 @@ async def rotate_admin_key(request: web.Request) -> web.Response:
 async def revoke_admin_key(request: web.Request) -> web.Response:
     context, key_id = context_of(request), path_text(request, "id")
     now = iso(context.now())
-    if any(digest[:KEY_ID_LENGTH] == key_id for digest in context.admin_key_sha256):
-        return await _revoke_first_key(request, context, key_id)
+    for first in await _first_keys(context):
+        if first["key_id"] == key_id:
+            return await _revoke_first_key(request, context, first)
     key = await _find(context, key_id)
     if key.role == "admin" and key.state(now) == "active":
         await _keep_one(context, key_id)
@@ -112,22 +113,21 @@ async def revoke_admin_key(request: web.Request) -> web.Response:
     return json_reply({**revoked.as_json(now), "origin": "api"})
 
 
-async def _revoke_first_key(request: web.Request, context: Context, key_id: str) -> web.Response:
+async def _revoke_first_key(request: web.Request, context: Context, first: dict[str, object]) -> web.Response:
     if context.is_admin_key_given:
         raise ApiError(409, "given_by_environment", "this key stands in WEIGHBRIDGE_ADMIN_KEY; take it out there and restart")
-    await _keep_one(context, key_id)
-    shown = {**_first_keys(context)[0], "state": "revoked", "revoked_at": iso(context.now())}
-    await note(request, "revoke admin key", f"admin-key:{key_id}", before=_first_keys(context)[0])
+    await _keep_one(context, str(first["key_id"]))
+    await note(request, "revoke admin key", f"admin-key:{first['key_id']}", before=first)
     # An empty document stays: were it gone, the next start would make a new key.
     await context.ledger.put_setting(ADMIN_KEY_SETTING, {})
     context.admin_key_sha256 = ()
-    return json_reply(shown)
+    return json_reply({**first, "state": "revoked", "revoked_at": iso(context.now())})
 
 
 async def _keep_one(context: Context, key_id: str) -> None:
     """Raises ApiError where nobody could administer the house without this key."""
     now = iso(context.now())
-    others = [digest for digest in context.admin_key_sha256 if digest[:KEY_ID_LENGTH] != key_id]
+    others = [digest for digest in await digests_in_force(context) if digest[:KEY_ID_LENGTH] != key_id]
     others += [
         key.key_id
         for key in await admin_keys(context.ledger)
