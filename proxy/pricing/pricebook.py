@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from proxy.pricing.cost import NOTHING_TO_PRICE, Cost, together, unknown
 from proxy.pricing.entries import PriceEntry, entry_of_model, entry_of_override
@@ -19,6 +18,7 @@ from proxy.pricing.output_limits import max_output_tokens
 from proxy.pricing.overrides import OverrideDocument, Overrides
 from proxy.pricing.price_data import Model, PriceData
 from proxy.pricing.provider_names import GATEWAYS, HUGGINGFACE, PRICE_PROVIDERS
+from proxy.pricing.schedule import Moment
 from proxy.pricing.tariff import Tariff
 from proxy.usage.tokens import Reading
 
@@ -115,7 +115,7 @@ class Pricebook:
         price_provider: str,
         model: str | None,
         reading: Reading,
-        started_at: datetime,
+        started_at: Moment,
         *,
         fallback_model: str | None = None,
     ) -> Cost:

