@@ -26,7 +26,8 @@ from tests.bench.subjects import Subject
 from tests.bench.tables import Report
 from tests.servers import postgres_server, redis_server
 
-TESTS = ("plain", "streams", "low", "gateway", *growth.TESTS)
+SIDE_BY_SIDE = ("plain", "streams", "low", "gateway")
+TESTS = (*SIDE_BY_SIDE, *growth.TESTS)
 SLOW_PEERS = ("litellm", "litellm+redis")
 QUICK_PEERS = ("nginx", "envoy", "raw", "aiohttp")
 
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     raw_text = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__, formatter_class=raw_text)
     made.add_argument("tests", nargs="*", metavar="TEST", help=f"{', '.join(TESTS)}; all where none is named; or promises, profile")
-    made.add_argument("--quick", action="store_true", help="under two minutes: fewer peers, short rounds")
+    made.add_argument("--quick", action="store_true", help="under two minutes: side by side only, fewer peers, short rounds")
     made.add_argument("--rounds", type=int, help="interleaved rounds (default 3; quick 2)")
     made.add_argument("--seconds", type=float, help="length of one measurement (default 3; quick 1.5)")
     made.add_argument("--connections", type=int, default=128)
@@ -82,13 +83,13 @@ def main(argv: list[str]) -> int:
 
 def run(report: Report, asked: argparse.Namespace) -> None:
     """The measurements that were asked for."""
-    tests = asked.tests or TESTS
+    tests = asked.tests or (SIDE_BY_SIDE if asked.quick else TESTS)
     rounds = asked.rounds or (2 if asked.quick else 3)
     seconds = asked.seconds or (1.5 if asked.quick else 3.0)
     with ExitStack() as stack:
         bench = Bench(stack.enter_context(work_folder()))
         stack.callback(bench.close)
-        if set(tests) & {"plain", "streams", "low", "gateway"}:
+        if set(tests) & set(SIDE_BY_SIDE):
             subjects = stack.enter_context(_Everyone(bench, asked)).subjects
             fast = [each for each in subjects if each.name not in SLOW_PEERS]
             if "plain" in tests:
