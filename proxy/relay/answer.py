@@ -17,16 +17,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-import orjson
 import structlog
 
 from proxy.errors import UpstreamBroken, UpstreamError
 from proxy.records import UsageRecord
+from proxy.relay.answer_kinds import can_be_held, is_stream_answer, usage_event, was_usage_refused
 from proxy.relay.clock import NEVER, Watched
 from proxy.relay.outgoing import Outgoing
 from proxy.relay.weighing import Weighing, token_lines
-from proxy.routing.headers import Header, ResponseHead
-from proxy.usage.decoding import ContentDecoder
+from proxy.routing.headers import Header
+from proxy.routing.response_head import ResponseHead
 from proxy.usage.edits import UsageEventRemover
 from proxy.usage.meter import Meter
 from proxy.usage.tokens import Reading
@@ -37,13 +37,6 @@ if TYPE_CHECKING:
     from proxy.relay.upstream import UpstreamConnection
 
 log = structlog.get_logger(__name__)
-STREAM_TYPES = (
-    b"text/event-stream",
-    b"application/x-ndjson",
-    b"application/stream+json",
-    b"application/vnd.amazon.eventstream",
-    b"application/jsonl",
-)
 JUDGED_BYTES = 64 * 1024
 END_SECONDS = 1.0
 """How long the end of an answer is waited for whose usage is known and whose client has left: its connection can serve again."""
@@ -140,7 +133,7 @@ class Answer(Watched):
         if self.upgraded is not None:
             self._resolve()
             return
-        if self._way == "judged" and self._was_usage_refused():
+        if self._way == "judged" and self._head is not None and was_usage_refused(self._head, b"".join(self._held)):
             self._resolve(UsageRefused())
             return
         record = self._close_weighing(GONE if self.is_draining else "ok", True)
@@ -325,7 +318,7 @@ class Answer(Watched):
     # ── the way out ──
 
     def _choose_way(self, head: ResponseHead, weighing: Weighing) -> None:
-        is_stream = weighing.streamed = _is_stream(head, weighing)
+        is_stream = weighing.streamed = is_stream_answer(head, weighing.facts)
         try:
             self._meter = Meter(weighing.facts, head.status, head.headers, is_stream)
         except Exception as fault:  # noqa: BLE001 logged
@@ -335,23 +328,8 @@ class Answer(Watched):
         elif is_stream:
             if self.is_injected and head.status < 300 and not head.content_encoding:
                 self._remover = UsageEventRemover()
-        elif self._can_be_held(head, weighing):
+        elif can_be_held(head, weighing.facts, self._request.method, self.state.rules.settings.max_held_answer_bytes):
             self._way = "held"
-
-    def _can_be_held(self, head: ResponseHead, weighing: Weighing) -> bool:
-        if not weighing.facts.is_metered or head.status in (204, 304) or self._request.method == "HEAD":
-            return False
-        kind = head.content_type.lower()
-        if kind and b"json" not in kind and not kind.startswith(b"text/"):
-            return False
-        return (head.content_length or 0) <= self.state.rules.settings.max_held_answer_bytes
-
-    def _was_usage_refused(self) -> bool:
-        text = b"".join(self._held)
-        encoding = self._head.content_encoding if self._head is not None else b""
-        if encoding:
-            text = b"".join(ContentDecoder(encoding.decode("latin-1")).decode(text))
-        return b"stream_options" in text or b"include_usage" in text
 
     def _begin_streaming(self) -> None:
         assert self._head is not None
@@ -376,7 +354,7 @@ class Answer(Watched):
         if self._remover is not None:
             self.out.body(self._remover.flush())
         if self._adds_usage_event() and self.weighing is not None and self.weighing.record is not None:
-            self.out.body(_usage_event(self.weighing.record))
+            self.out.body(usage_event(self.weighing.record))
         self.out.end(trailers)
 
     def _adds_usage_event(self) -> bool:
@@ -385,25 +363,3 @@ class Answer(Watched):
         if head is None or weighing is None or weighing.head.labels.get(b"usage", b"").lower() != b"sse":
             return False
         return head.status == 200 and not head.content_encoding and head.content_type.lower().startswith(b"text/event-stream")
-
-
-def _is_stream(head: ResponseHead, weighing: Weighing) -> bool:
-    kind = head.content_type.lower()
-    if kind.startswith(STREAM_TYPES):
-        return True
-    return weighing.facts.is_stream and head.status < 400
-
-
-def _usage_event(record: UsageRecord) -> bytes:
-    payload = {
-        "request_id": record.id,
-        "input_tokens": record.input_tokens,
-        "output_tokens": record.output_tokens,
-        "cache_read_tokens": record.cache_read_tokens,
-        "cache_write_tokens": record.cache_write_tokens,
-        "reasoning_tokens": record.reasoning_tokens,
-        "total_tokens": record.total_tokens,
-        "usage_source": record.usage_source,
-        "cost_usd": record.cost_usd,
-    }
-    return b"event: weighbridge.usage\ndata: " + orjson.dumps(payload) + b"\n\n"

@@ -1,9 +1,8 @@
 """The client's side of the wire: HTTP/1.1 requests in, in order; answers out, in the same order.
 
-Rules of this file: a request that two parsers could understand differently is refused with 400 and a closed connection,
-before any byte of it goes anywhere (llhttp in strict mode, then `read_head`); nothing is read that there is no room
-for; one exchange is served at a time per connection, the next ones wait in line (pipelining, RFC 9112 §9.3.2).
-What is not here: a request's body on its way (request.py), what it means (exchange.py), how an answer is framed (answer.py).
+Rules of this file: nothing is read that there is no room for; one exchange is served at a time per connection, the next ones
+wait in line (pipelining, RFC 9112 §9.3.2); every silence has a deadline.
+What is not here: bytes to requests (request_reader.py), what a request means (exchange.py), how an answer is framed (outgoing.py).
 """
 
 from __future__ import annotations
@@ -12,16 +11,12 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-import httptools
-
 from proxy.errors import ClientError
 from proxy.relay import kernel
 from proxy.relay.clock import NEVER, Watched
 from proxy.relay.refusals import plain_refusal
 from proxy.relay.request import Request
-from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head
-from proxy.routing.route import Route, route
-from proxy.usage.request_facts import body_kind
+from proxy.relay.request_reader import RequestReader
 
 if TYPE_CHECKING:
     from proxy.relay.exchange import Exchange
@@ -50,24 +45,17 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.is_gone = False
         self.early_tunnel_bytes = b""
         """What the client sent behind a request to upgrade, before the tunnel stood."""
+        self._reader = RequestReader(self)
         self._waiting: deque[Request] = deque()
-        self._reading: Request | None = None
-        self._parser = httptools.HttpRequestParser(self)
-        self._url = b""
-        self._headers: list[Header] = []
-        self._head_bytes = 0
         self._unsent_bytes = 0
         self._refusal: bytes | None = None
         """The answer to bytes that were no request, behind requests that are still being served."""
         self._waits_for = "idle"
         """What the deadline is about: idle, head, body, serving (none), writing, probe."""
-        self._is_in_head = False
         self._is_closing = False
         self._is_reading_paused = False
         self._is_upload_paused = False
         self._is_writing_paused = False
-        self._has_upgraded = False
-        self._is_declining = False
 
     # ── asyncio.Protocol ──
 
@@ -81,62 +69,17 @@ class ClientConnection(asyncio.Protocol, Watched):
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
             return  # the rest of a request that was refused: read and thrown away until the client closes
-        if self._has_upgraded:
-            self._keep_for_tunnel(data)
-            return
-        if self._is_in_head or self._reading is None:
-            self._head_bytes += len(data)
-            most = self.state.rules.settings.max_head_bytes
-            if self._is_in_head and self._head_bytes > most + 65536:
-                self._refuse(ClientError(431, "head_too_large", f"The request head is larger than {most} bytes."))
-                return
         try:
-            self._parse(data)
+            self._reader.feed(data)
         except ClientError as error:
             self._refuse(error)
-            return
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            if isinstance(cause, ClientError):
-                self._refuse(cause)
-            elif isinstance(cause, MalformedHead):
-                self._refuse(ClientError(400, "bad_request", f"The request is ambiguous: {cause}."))
-            elif cause is not None and not isinstance(cause, httptools.HttpParserError):
-                raise cause from None
-            else:
-                self._refuse(ClientError(400, "bad_request", f"The request is not HTTP/1.1: {error}."))
             return
         if self._is_room_used_up():
             self.stop_reading()
         self._set_deadline()
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                self._parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                if self._has_upgraded:
-                    self._keep_for_tunnel(data)
-                    return
-                self._decline_upgrade()
-
-    def _decline_upgrade(self) -> None:
-        """An offer to speak something else (Java's client offers h2c) is not taken (RFC 9110 §7.8): on in HTTP/1.1.
-
-        llhttp stops behind the head of such a request, whatever body it announces; read as a request, that body would be
-        smuggled in. So a new parser is told of the same framing, and goes on where this one stopped.
-        """
-        request = self._reading
-        assert request is not None
-        framing = b"Transfer-Encoding: chunked\r\n" if request.head.is_chunked else b""
-        if request.head.content_length is not None:
-            framing = b"Content-Length: %d\r\n" % request.head.content_length
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n" % framing)
-
-    def _keep_for_tunnel(self, data: bytes) -> None:
+    def keep_for_tunnel(self, data: bytes) -> None:
+        """What comes behind a request to upgrade."""
         self.early_tunnel_bytes += data
         if len(self.early_tunnel_bytes) > UPLOAD_WINDOW_BYTES:
             self.stop_reading()
@@ -146,7 +89,7 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.has_half_closed = True
         if self.transport is None or not self.transport.can_write_eof():
             return False  # TLS has no half-close here: its end is the end
-        if self.exchange is None or (self._reading is not None and not self._reading.is_complete):
+        if self.exchange is None or (self._reader.request is not None and not self._reader.request.is_complete):
             return False
         if not self.exchange.has_begun_answer and not self.exchange.request.head.is_http10:
             # Has it closed one half, or is it gone (a time-out, a stopped program)? The FIN looks the same. A 100 Continue means
@@ -166,8 +109,8 @@ class ClientConnection(asyncio.Protocol, Watched):
         self.deadline = NEVER
         self.state.clients.discard(self)
         self.state.clock.watched.discard(self)
-        if self._reading is not None:
-            self._reading.abandon(ClientError(400, "bad_request", "the client left in the middle of its request"))
+        if self._reader.request is not None:
+            self._reader.request.abandon(ClientError(400, "bad_request", "the client left in the middle of its request"))
         self._waiting.clear()
         if self.exchange is not None:
             self.exchange.client_lost()
@@ -187,83 +130,10 @@ class ClientConnection(asyncio.Protocol, Watched):
         if self.exchange is not None:
             self.exchange.client_paused(False)
 
-    # ── httptools callbacks ──
-
-    def on_message_begin(self) -> None:
-        if self._is_declining:
-            return  # the head that is told to a new parser has been read
-        self._url = b""
-        self._headers = []
-        self._head_bytes = 0
-        self._is_in_head = True
-
-    def on_url(self, url: bytes) -> None:
-        if self._is_declining:
-            return
-        self._url += url
-        if len(self._url) > self.state.rules.settings.max_head_bytes:
-            raise ClientError(431, "head_too_large", "The request target is too long.")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_in_head:
-            if self._reading is not None:
-                self._reading.trailers.append((name, value))
-            return
-        headers = self._headers
-        headers.append((name, value))
-        if len(headers) > self.state.rules.settings.max_headers:
-            raise ClientError(431, "too_many_headers", f"More than {self.state.rules.settings.max_headers} header lines.")
-
-    def on_headers_complete(self) -> None:
-        if self._is_declining:
-            self._is_declining = False
-            return
-        self._is_in_head = False
-        settings = self.state.rules.settings
-        size = len(self._url) + sum([len(name) + len(value) + 4 for name, value in self._headers])
-        if size > settings.max_head_bytes:
-            raise ClientError(431, "head_too_large", f"The request head is larger than {settings.max_head_bytes} bytes.")
-        method = self._parser.get_method().decode()
-        if method == "CONNECT":
-            raise ClientError(405, "method_not_allowed", "CONNECT is not offered here: this is a reverse proxy.")
-        head = read_head(method, self._url, self._parser.get_http_version(), self._headers)
-        rules = self.state.rules
-        where = route(head.target, rules.providers, rules.provider_for_default_path)
-        kind = _body_kind(head, where)
-        request = self._reading = Request(self, head, where, kind)
-        if kind == "json" and (head.content_length or 0) > settings.max_json_body_bytes:
-            raise _too_large(settings.max_json_body_bytes)
-        if head.upgrade == b"websocket":
-            self._has_upgraded = True  # whatever follows is for the tunnel; if there will be none, the connection ends
-        elif self._parser.should_upgrade():
-            self._is_declining = True
-        if head.expects_continue and kind == "json" and self.exchange is None:
-            head.expects_continue = False
-            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if kind != "json":
-            self._enqueue(request)
-
-    def on_body(self, data: bytes) -> None:
-        request = self._reading
-        if request is None or request.is_refused:
-            return
-        request.take(data)
-        if request.body_kind == "json" and request.body_size > self.state.rules.settings.max_json_body_bytes:
-            raise _too_large(self.state.rules.settings.max_json_body_bytes)
-
-    def on_message_complete(self) -> None:
-        if self._is_declining:
-            return  # llhttp takes the head for all of it
-        request, self._reading = self._reading, None
-        if request is None:
-            return
-        request.complete()
-        if request.body_kind == "json":
-            self._enqueue(request)
-
     # ── one exchange after the other ──
 
-    def _enqueue(self, request: Request) -> None:
+    def enqueue(self, request: Request) -> None:
+        """A request that can be served: its body is complete, or streams through."""
         if self.exchange is None and not self._waiting:
             self._start(request)
         else:
@@ -282,7 +152,7 @@ class ClientConnection(asyncio.Protocol, Watched):
         if ended is not None and not ended.request.is_complete:
             ended.request.is_refused = True
             self._linger()
-        elif not keep_alive or self._has_upgraded or self.state.is_stopping:
+        elif not keep_alive or self._reader.has_upgraded or self.state.is_stopping:
             self._close_when_written()
         elif self._waiting:
             self._start(self._waiting.popleft())
@@ -318,7 +188,7 @@ class ClientConnection(asyncio.Protocol, Watched):
     def _refuse(self, error: ClientError) -> None:
         """The bytes on this connection can't be served; they are answered in turn and the connection is closed."""
         self.state.stats.refused_heads += 1
-        unfinished, self._reading = self._reading, None
+        unfinished, self._reader.request = self._reader.request, None
         if self.is_gone or self.transport is None:
             return
         answer = plain_refusal(error.status, error.code, error.message)
@@ -393,7 +263,7 @@ class ClientConnection(asyncio.Protocol, Watched):
     def _is_room_used_up(self) -> bool:
         if len(self._waiting) >= MAX_WAITING:
             return True
-        reading = self._reading
+        reading = self._reader.request
         return (
             reading is not None
             and reading.body_kind != "json"
@@ -406,11 +276,11 @@ class ClientConnection(asyncio.Protocol, Watched):
         if self._is_writing_paused:
             return
         settings, now = self.state.rules.settings, self.state.clock.now
-        if self._is_in_head:
+        if self._reader.is_in_head:
             if self._waits_for != "head":
                 self.deadline = now + settings.head_timeout_seconds
             self._waits_for = "head"
-        elif self._reading is not None and not self._reading.is_complete:
+        elif self._reader.request is not None and not self._reader.request.is_complete:
             self._waits_for = "body"
             self.deadline = NEVER if self._is_reading_paused else now + settings.body_timeout_seconds
         elif self.exchange is not None:
@@ -436,7 +306,7 @@ class ClientConnection(asyncio.Protocol, Watched):
             self.transport.abort()  # everything that was to be said has been said: no reset
         elif waited_for == "head":
             self._refuse(ClientError(408, "request_timeout", "The request head did not arrive in time."))
-        elif waited_for == "body" and (self.exchange is None or self.exchange.request is not self._reading):
+        elif waited_for == "body" and (self.exchange is None or self.exchange.request is not self._reader.request):
             self._refuse(ClientError(408, "request_timeout", "The request body did not arrive in time."))
         else:
             self.state.stats.slow_clients += 1
@@ -453,17 +323,5 @@ class ClientConnection(asyncio.Protocol, Watched):
 
     def close_if_idle(self) -> None:
         """The worker is stopping: connections that serve nothing go at once, the others after their answer."""
-        if self.exchange is None and self._reading is None and self.transport is not None and not self._is_closing:
+        if self.exchange is None and self._reader.request is None and self.transport is not None and not self._is_closing:
             self._close_when_written()
-
-
-def _body_kind(head: RequestHead, where: Route) -> str:
-    if head.content_length in (None, 0) and not head.is_chunked:
-        return "json"  # nothing to wait for: complete at once
-    if where.kind != "provider":
-        return "none"
-    return body_kind(head.method, where.path.decode("latin-1"), head.content_type)
-
-
-def _too_large(most: int) -> ClientError:
-    return ClientError(413, "body_too_large", f"A JSON body may be {most} bytes long (server.yaml: max_json_body_bytes).")

@@ -16,6 +16,7 @@ import structlog
 from proxy.errors import ClientError, UpstreamBroken, UpstreamError, UpstreamTimeout
 from proxy.relay.admission import admit
 from proxy.relay.answer import Answer, CutShort, UsageRefused
+from proxy.relay.forward import continue_if_expected, decoded, send
 from proxy.relay.identity import Denied, for_end_user, identify
 from proxy.relay.own_answers import JSON, nowhere, readiness, refusing, whole_answer
 from proxy.relay.pool import Pool
@@ -25,16 +26,12 @@ from proxy.relay.state import RelayState
 from proxy.relay.tunnel import open_tunnel
 from proxy.relay.upstream import UpstreamConnection
 from proxy.relay.weighing import Weighing
-from proxy.routing.headers import query_for, request_lines
 from proxy.routing.provider import Provider
-from proxy.usage.decoding import ContentDecoder
 from proxy.usage.edits import with_output_cap, with_usage_asked
 from proxy.usage.request_facts import RequestFacts, read_request
 from proxy.usage.tokens import Reading
 
 log = structlog.get_logger(__name__)
-MAX_DECODED_BYTES = 8 * 1024 * 1024
-"""A compressed body that holds more is not read: its call counts with what its answer reports."""
 SPOOL_FULL = Denied(
     "store_away", "spool_full", "There is no room left for records of calls, and this proxy is set to refuse calls then."
 )
@@ -136,9 +133,9 @@ class Exchange:
         if request.body_kind == "json":
             self._body = request.body()
             self._is_body_read = encoding in (b"", b"identity")
-            return self._body if self._is_body_read else _decoded(self._body, encoding)
+            return self._body if self._is_body_read else decoded(self._body, encoding)
         if request.body_kind == "multipart":
-            self._continue_if_expected()
+            continue_if_expected(request)
             peeked = await request.peek()
             return peeked if encoding in (b"", b"identity") else None
         return None
@@ -181,7 +178,7 @@ class Exchange:
             is_reused = connection.served > 0
             answer = self._answer = Answer(self.state, request, connection, weighing, is_injected, self.keep_alive)
             weighing.forwarded_at = time.perf_counter()
-            self._send(connection, answer, pool, provider, is_swapped, facts.is_stream)
+            send(request, self._body, connection, answer, pool, provider, is_swapped, facts.is_stream)
             try:
                 await answer.done
             except UsageRefused:
@@ -209,47 +206,6 @@ class Exchange:
         if self.weighing is not None:
             self.weighing.close("client_aborted", 0, error="the client left before its answer began")
 
-    def _send(
-        self, connection: UpstreamConnection, answer: Answer, pool: Pool, provider: Provider, is_swapped: bool, is_stream: bool
-    ) -> None:
-        request = self.request
-        head, where = request.head, request.route
-        target = provider.base_path + where.path + query_for(head, where.query, is_swapped)
-        body: bytes | None = None
-        framing = b""
-        if request.body_kind == "json":
-            body = self._body or b""
-            if body or head.content_length is not None:
-                framing = b"Content-Length: %d\r\n" % len(body)
-        elif head.content_length is not None:
-            framing = b"Content-Length: %d\r\n" % head.content_length
-        else:
-            framing = b"Transfer-Encoding: chunked\r\n"
-        if head.upgrade:
-            framing += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-        if provider.proxy_url and provider.scheme == "http":
-            target = b"http://" + pool.host_header + target  # absolute-form, RFC 9112 §3.2.2
-            framing += pool.proxy_lines
-        lines = request_lines(head, target, pool.host_header, framing, provider, is_swapped=is_swapped, wants_identity=is_stream)
-        connection.send(answer, lines, body, head.method == "HEAD")
-        if body is None:
-            self._continue_if_expected()
-            self._stream_body(connection)
-
-    def _stream_body(self, connection: UpstreamConnection) -> None:
-        """Pieces of an upload go on as they arrive."""
-        is_chunked = self.request.head.content_length is None
-
-        def forward(piece: bytes, is_last: bool) -> None:
-            if piece:
-                connection.send_body(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
-            if is_last:
-                if is_chunked:
-                    connection.send_body(b"0\r\n\r\n")
-                connection.end_body()
-
-        self.request.stream_to(forward)
-
     def _open_tunnel(self, connection: UpstreamConnection, answer: Answer, weighing: Weighing) -> None:
         assert answer.upgraded is not None
         if self._is_client_gone:
@@ -268,15 +224,9 @@ class Exchange:
             self._end_unasked()
             return
         answer = self._answer = Answer(self.state, self.request, connection, None, False, self.keep_alive)
-        self._send(connection, answer, pool, pool.provider, False, False)
+        send(self.request, self._body, connection, answer, pool, pool.provider, False, False)
         await answer.done
         self.keep_alive = answer.out.keep_alive
-
-    def _continue_if_expected(self) -> None:
-        head = self.request.head
-        if head.expects_continue and not self.request.is_complete:
-            head.expects_continue = False
-            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # ── saying no ──
 
@@ -352,19 +302,6 @@ class Exchange:
     def is_endless(self) -> bool:
         """It only watches (the dashboard's live feed): nothing is lost by ending it."""
         return self.request.route.kind == "control" and self.has_begun_answer
-
-
-def _decoded(body: bytes, encoding: bytes) -> bytes | None:
-    """A compressed body's text, as far as it is worth decoding; it is forwarded as it came."""
-    if not body:
-        return body
-    decoder, pieces, size = ContentDecoder(encoding.decode("latin-1")), [], 0
-    for piece in decoder.decode(body):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_DECODED_BYTES:
-            return None
-    return None if decoder.blind_reason else b"".join(pieces)
 
 
 def _kind_of(error: UpstreamError) -> str:

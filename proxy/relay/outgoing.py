@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from proxy.routing.headers import Header, RequestHead, ResponseHead, response_lines
+from proxy.routing.headers import Header, RequestHead
+from proxy.routing.response_head import ResponseHead, response_lines
 
 if TYPE_CHECKING:
     from proxy.relay.downstream import ClientConnection

@@ -16,7 +16,7 @@ import structlog
 from proxy.relay.admission import settle_part
 from proxy.relay.identity import Denied
 from proxy.relay.websocket import Tunnel
-from proxy.routing.headers import ResponseHead, response_lines
+from proxy.routing.response_head import ResponseHead, response_lines
 from proxy.usage.tokens import Reading
 from proxy.usage.websocket_meter import WebSocketMeter
 

@@ -15,7 +15,8 @@ import httptools
 
 from proxy.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from proxy.relay.clock import NEVER, Watched
-from proxy.routing.headers import Header, MalformedHead, ResponseHead, read_response_head
+from proxy.routing.headers import Header, MalformedHead
+from proxy.routing.response_head import ResponseHead, read_response_head
 
 if TYPE_CHECKING:
     from proxy.relay.pool import Pool

@@ -1,4 +1,4 @@
-"""Request and response heads: what is hop-by-hop, what is a credential, what is ours, and what goes on as it came.
+"""Request heads: what is hop-by-hop, what is a credential, what is ours, and what goes on as it came.
 
 Rules of this file: a header that is nobody's business here is forwarded with its name, case, value and place unchanged;
 a caller's virtual key leaves this file in no direction; framing headers are written by whoever writes the body.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -47,7 +46,7 @@ _KINDS: Final[dict[bytes, int]] = {
 }
 # What a name is, by the bytes it arrived as: one dict look-up a header instead of lower() and two (0.05 against 0.2 µs).
 _seen: dict[bytes, int] = {}
-_SEEN_SIZE: Final = 4096
+SEEN_SIZE: Final = 4096
 LABEL_PREFIX: Final = b"x-weighbridge-"
 WEBSOCKET_KEY_PREFIX: Final = b"openai-insecure-api-key."
 QUERY_KEYS: Final = (b"key", b"api-key")
@@ -59,7 +58,7 @@ def kind_of(name: bytes) -> int:
     if kind is None:
         lower = name.lower()
         kind = LABEL if lower.startswith(LABEL_PREFIX) else _KINDS.get(lower, 0)
-        if len(_seen) < _SEEN_SIZE:
+        if len(_seen) < SEEN_SIZE:
             _seen[name] = kind
     return kind
 
@@ -309,98 +308,3 @@ def query_for(head: RequestHead, query: bytes, is_swapped: bool) -> bytes:
     if head.query_as_sent and not is_swapped:
         query = head.query_as_sent
     return b"?" + query if query else b""
-
-
-@dataclass(slots=True)
-class ResponseHead:
-    """A provider's head: status, reason and headers as they came, and how its body ends."""
-
-    status: int
-    reason: bytes
-    headers: list[Header]
-    forwarded: list[Header] = field(default_factory=list)
-    content_length: int | None = None
-    is_chunked: bool = False
-    content_type: bytes = b""
-    content_encoding: bytes = b""
-    wants_close: bool = False
-    request_id: str | None = None
-    """The provider's own id of the request: x-request-id, request-id, x-amzn-requestid, …"""
-
-
-_REQUEST_ID_NAMES: Final = frozenset(
-    (b"x-request-id", b"request-id", b"x-amzn-requestid", b"apim-request-id", b"cf-ray", b"x-goog-request-id")
-)
-_RESPONSE_KINDS: Final[dict[bytes, int]] = {
-    b"connection": CONNECTION,
-    b"keep-alive": HOP,
-    b"proxy-connection": HOP,
-    b"proxy-authenticate": HOP,
-    b"te": HOP,
-    b"trailer": HOP,
-    b"transfer-encoding": TRANSFER,
-    b"upgrade": UPGRADE,
-    b"content-length": LENGTH,
-    b"content-type": TYPE,
-    b"content-encoding": BODY_ENCODING,
-    **dict.fromkeys(_REQUEST_ID_NAMES, CREDENTIAL),
-}
-_seen_response: dict[bytes, int] = {}
-
-
-def read_response_head(status: int, reason: bytes, headers: list[Header]) -> ResponseHead:
-    """Sort a provider's headers.
-
-    Raises:
-        MalformedHead: the end of the body cannot be told for certain.
-    """
-    head = ResponseHead(status, reason, headers)
-    named: set[bytes] = set()
-    forwarded = head.forwarded
-    for header in headers:
-        name, value = header
-        kind = _seen_response.get(name)
-        if kind is None:
-            lower = name.lower()
-            kind = LABEL if lower.startswith(LABEL_PREFIX) else _RESPONSE_KINDS.get(lower, 0)
-            if len(_seen_response) < _SEEN_SIZE:
-                _seen_response[name] = kind
-        if not kind:
-            forwarded.append(header)
-        elif kind == LENGTH:
-            if not value.isdigit() or (head.content_length is not None and head.content_length != int(value)):
-                raise MalformedHead("Content-Length of the answer is not one number")
-            head.content_length = int(value)
-        elif kind == TYPE:
-            head.content_type = value
-            forwarded.append(header)
-        elif kind == TRANSFER:
-            if value.strip().lower() != b"chunked":
-                raise MalformedHead("the answer's Transfer-Encoding is not `chunked`")
-            head.is_chunked = True
-        elif kind == BODY_ENCODING:
-            head.content_encoding = value.strip().lower()
-            forwarded.append(header)
-        elif kind == CONNECTION:
-            named.update(token.strip().lower() for token in value.split(b","))
-        elif kind == CREDENTIAL:
-            if head.request_id is None or name.lower() != b"cf-ray":
-                head.request_id = value.decode("latin-1")[:200]
-            forwarded.append(header)
-    if head.is_chunked:
-        head.content_length = None  # RFC 9112 §6.3: chunked overrides a length, which must not be passed on
-    if named:
-        head.wants_close = b"close" in named
-        extra = named - {b"close", b"keep-alive", b"upgrade", b""}
-        if extra:
-            head.forwarded = [header for header in head.forwarded if header[0].lower() not in extra]
-    return head
-
-
-def response_lines(status: int, reason: bytes, headers: Sequence[Header], ours: bytes, framing: bytes) -> bytes:
-    """The head that goes to the client, blank line included. `ours`: header lines of this program, each with its CRLF."""
-    parts = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (ours, framing, b"\r\n")
-    return b"".join(parts)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.headers import Header, MalformedHead, query_for, read_head, read_response_head, request_lines
+from proxy.routing.headers import Header, MalformedHead, query_for, read_head, request_lines
 from proxy.routing.provider import Provider
+from proxy.routing.response_head import read_response_head
 
 PROVIDER = Provider("openai", "https", "api.openai.com", 443, b"", "openai", "openai", api_key="sk-real")
 
