@@ -24,6 +24,7 @@ import proxy
 from proxy.config.build import build_rules
 from proxy.config.mistakes import Mistake
 from proxy.config.watch import LiveConfig, SnapshotReader
+from proxy.control import config_in_force
 from proxy.control.alerts.alert_rules import read_alert_rules
 from proxy.control.app import build_app
 from proxy.control.auth import ADMIN_KEY_VARIABLE, admin_digests, ensure_admin_key
@@ -274,6 +275,7 @@ async def run_control(
     context.refresh = keeper.refresh
     context.config_mistakes = lambda: [str(mistake) for mistake in config_live.mistakes]
     app = build_app(context)
+    app[config_in_force.DOCUMENTS] = lambda: config_live.documents.as_dict()
     add_seeding(app, drain.drain_now)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()

@@ -16,6 +16,7 @@ from aiohttp import web
 from proxy.control import (
     admin_keys,
     audit,
+    config_in_force,
     keys,
     limits,
     live,
@@ -62,7 +63,7 @@ _RESOURCES = (
     usage_records, usage_summary, usage_timeseries, usage_projection, usage_anomalies, usage_export, usage_track,
     usage_performance, usage_sessions, users, overrides,
     user_data, limits, keys, alert_settings, alerts, switch, stats, prices, recommendations, audit, live,
-    log_in, oidc, admin_keys, logins, simulate, reconcile, price_drift,
+    config_in_force, log_in, oidc, admin_keys, logins, simulate, reconcile, price_drift,
 )  # fmt: skip
 _HEADERS = {
     "x-content-type-options": "nosniff",

@@ -440,6 +440,7 @@ SCHEMAS: Schema = {
             "ends_at": INSTANT_OR_NULL,
         }
     ),
+    "Config": _object({"version": TEXT, "documents": FREE, "mistakes": {"type": "array", "items": TEXT}}),
     "LoggedOut": _object({"logged_out": FLAG}),
     "SessionOptions": _object({"password": FLAG, "key": FLAG, "oidc": _or_null(_object({"name": TEXT, "url": TEXT}))}),
     "Simulation": _object(
