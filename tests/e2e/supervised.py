@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 BEHAVIOUR = {"ready_after": 0.0, "dies_after": None, "code": 0, "stop_takes": 0.0, "is_deaf": False, "signals_after": 0.0}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.supervised import Supervised
 
-QUICK = {"BACKOFF_SECONDS": [0.0, 0.05, 0.1, 0.2], "STOP_MARGIN_SECONDS": 1.0, "CONTROL_SECONDS": 1.0}
+QUICK = {"BACKOFF_SECONDS": [0.0, 0.05, 0.1, 0.2], "STOP_MARGIN_SECONDS": 3.0, "CONTROL_SECONDS": 1.0}
 
 
 def at(entries: list[dict[str, Any]]) -> list[float]:
@@ -46,7 +46,7 @@ def test_workers_start_side_by_side(tmp_path: Path) -> None:
 def test_calls_do_not_wait_for_a_control_plane_that_hangs(tmp_path: Path) -> None:
     with Supervised(tmp_path, constants=QUICK, control={"ready_after": None}) as house:
         house.when("ready", "worker_0")
-        assert at(house.journal("ready", "worker_0"))[0] - at(house.journal("started", "control"))[0] < 5
+        assert at(house.journal("ready", "worker_0"))[0] - at(house.journal("started", "control"))[0] < 20
         assert "control_plane_not_ready" in house.log
         house.signal(signal.SIGTERM)
         assert house.code() == 0
@@ -104,7 +104,7 @@ def test_workers_that_served_once_are_tried_for_ever(tmp_path: Path) -> None:
 
 
 def test_one_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
-    with Supervised(tmp_path, constants=QUICK | {"READY_SECONDS": 0.7}, worker={"ready_after": [None, 0.0]}) as house:
+    with Supervised(tmp_path, constants=QUICK | {"READY_SECONDS": 3.0}, worker={"ready_after": [None, 0.0]}) as house:
         house.when("ready", "worker_0")
         assert len(house.journal("started", "worker_0")) == 2
         assert "child_not_ready" in house.log
@@ -139,7 +139,7 @@ def test_a_second_signal_ends_all_at_once(tmp_path: Path, number: signal.Signals
         asked_at = time.monotonic()
         house.signal(number)
         assert house.code() == code
-        assert time.monotonic() - asked_at < 5
+        assert time.monotonic() - asked_at < 20
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -154,7 +154,7 @@ def test_a_signal_to_the_whole_group_is_one_to_the_parent(tmp_path: Path, number
 
 def test_a_signal_to_the_group_does_not_end_children_that_are_just_starting(tmp_path: Path) -> None:
     """Until Python has imported everything they cannot ignore it yet: it is blocked for them."""
-    with Supervised(tmp_path, control={"signals_after": 1.0}) as house:
+    with Supervised(tmp_path, control={"signals_after": 0.5}) as house:
         house.when("started", "control")
         house.signal(signal.SIGTERM, to_group=True)
         assert house.code() == 0
@@ -167,7 +167,7 @@ def test_one_that_is_not_ready_is_not_waited_for(tmp_path: Path) -> None:
         asked_at = time.monotonic()
         house.signal(signal.SIGTERM)
         assert house.code() == 0
-        assert time.monotonic() - asked_at < 8
+        assert time.monotonic() - asked_at < 20
 
 
 def test_children_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
@@ -295,4 +295,4 @@ def test_a_stop_in_a_pause_between_restarts_comes_at_once(tmp_path: Path) -> Non
         asked_at = time.monotonic()
         house.signal(signal.SIGTERM)
         assert house.code() == 0
-        assert time.monotonic() - asked_at < 8
+        assert time.monotonic() - asked_at < 20
