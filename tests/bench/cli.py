@@ -29,7 +29,7 @@ from tests.servers import postgres_server, redis_server
 SIDE_BY_SIDE = ("plain", "streams", "low", "gateway")
 TESTS = (*SIDE_BY_SIDE, *growth.TESTS)
 SLOW_PEERS = ("litellm", "litellm+redis")
-QUICK_PEERS = ("nginx", "envoy", "raw", "aiohttp")
+QUICK_PEERS = ("nginx", "envoy", "raw")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__, formatter_class=raw_text)
     made.add_argument("tests", nargs="*", metavar="TEST", help=f"{', '.join(TESTS)}; all where none is named; or promises, profile")
     made.add_argument("--quick", action="store_true", help="under two minutes: side by side only, fewer peers, short rounds")
-    made.add_argument("--rounds", type=int, help="interleaved rounds (default 3; quick 2)")
+    made.add_argument("--rounds", type=int, help="interleaved rounds (default 3; quick 2, then 1)")
     made.add_argument("--seconds", type=float, help="length of one measurement (default 3; quick 1.5)")
     made.add_argument("--connections", type=int, default=128)
     made.add_argument("--only", help="comma-separated names of peers and subjects")
@@ -86,6 +86,7 @@ def run(report: Report, asked: argparse.Namespace) -> None:
     tests = asked.tests or (SIDE_BY_SIDE if asked.quick else TESTS)
     rounds = asked.rounds or (2 if asked.quick else 3)
     seconds = asked.seconds or (1.5 if asked.quick else 3.0)
+    later = 1 if asked.quick and not asked.rounds else rounds
     with ExitStack() as stack:
         bench = Bench(stack.enter_context(work_folder()))
         stack.callback(bench.close)
@@ -96,12 +97,12 @@ def run(report: Report, asked: argparse.Namespace) -> None:
                 side_by_side.plain(bench, subjects, report, connections=asked.connections, seconds=seconds, rounds=rounds)
             if "streams" in tests:
                 counts, delays = ((50,), (20_000,)) if asked.quick else ((50, 200, 1000), (20_000, 0))
-                side_by_side.streams(bench, fast, report, counts=counts, delays_us=delays, seconds=seconds, rounds=rounds)
+                side_by_side.streams(bench, fast, report, counts=counts, delays_us=delays, seconds=seconds, rounds=later)
             if "low" in tests:
-                side_by_side.low_rate(bench, fast, report, rate=100, seconds=max(2.0, seconds), rounds=rounds)
+                side_by_side.low_rate(bench, fast, report, rate=100, seconds=max(2.0, seconds), rounds=later)
             if "gateway" in tests:
                 concurrency = (1, 16) if asked.quick else (1, 4, 16, 64)
-                side_by_side.gateway(bench, fast, report, concurrency=concurrency, seconds=seconds, rounds=rounds)
+                side_by_side.gateway(bench, fast, report, concurrency=concurrency, seconds=seconds, rounds=later)
         growth.run(bench, report, [test for test in tests if test in growth.TESTS], is_quick=asked.quick, rows=asked.rows)
 
 
