@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
 from proxy.limits.limit import Limit
+from proxy.limits.plan import Plan
 from proxy.routing.callers import Caller, key_digest, own_key_user
 from proxy.routing.provider import Provider
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:  # the price data is 100 MB in memory: whoever only reads Sett
     from proxy.pricing.pricebook import Pricebook
 
 MEMO_SIZE = 50_000
-"""Entries a memo may hold before it is emptied: bounds memory where callers or models are made up (10 MB or so)."""
+"""Entries a memo may hold before it is emptied: bounds memory where callers or models are made up (10 to 20 MB)."""
 MEMO_TEXT = 256
 """Longer model or user names are looked up anew each time: no real one is, and a memo of megabyte names is a leak."""
 
@@ -123,6 +124,7 @@ class Rules:
     """Unix seconds at which these rules must be built again: an override set through the API ends. None: never of itself."""
     _limits: dict[tuple[Caller, str | None], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
     _allowed: dict[tuple[Caller, str | None], bool] = field(default_factory=dict, repr=False, compare=False)
+    _plans: dict[tuple[Caller, str, str | None], Plan] = field(default_factory=dict, repr=False, compare=False)
     _own_callers: dict[str, Caller] = field(default_factory=dict, repr=False, compare=False)
     _spoken_for: dict[tuple[Caller, str], Caller] = field(default_factory=dict, repr=False, compare=False)
 
@@ -192,6 +194,24 @@ class Rules:
             found = all(any(fnmatchcase(name, pattern) for pattern in patterns) for patterns in lists)
             if len(name) <= MEMO_TEXT:
                 _remember(self._allowed, (caller, model), found)
+        return found
+
+    def plan_for(self, caller: Caller, provider: Provider, model: str | None) -> Plan:
+        """Everything that is decided for calls by this caller to this model of this provider: one look-up a request."""
+        key = (caller, provider.name, model)
+        found = self._plans.get(key)
+        if found is None:
+            known = self.pricebook.model_limits(provider.name, provider.price_provider, model)
+            found = Plan(
+                f"{provider.name}/{model}",
+                self.model_allowed(caller, model),
+                self.pricebook.tariff(provider.name, provider.price_provider, model),
+                self.limits_for(caller, model),
+                known.max_output_tokens,
+                known.context_tokens,
+            )
+            if model is None or len(model) <= MEMO_TEXT:
+                _remember(self._plans, key, found)
         return found
 
     def stop_for(self, provider: str, model: str | None, caller: Caller) -> Mapping[str, str] | None:

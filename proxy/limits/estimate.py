@@ -21,7 +21,7 @@ from math import ceil
 
 from proxy.limits.counting import STRICT_KEYS
 from proxy.limits.hidden_input import OPEN_ENDED, PLAIN, TOOL_PROMPT_TOKENS, TOOLS, known_hidden_tokens
-from proxy.limits.learned import Learned
+from proxy.limits.learned import WARM_SAMPLES, Learned
 from proxy.limits.limit import Demand, Limit, Reservation
 from proxy.usage.tokens import Exactness
 
@@ -35,10 +35,6 @@ DEFAULT_MAX_OUTPUT_TOKENS = 131_072
 """Where neither the request nor the price data says: the largest maximum on offer (2026)."""
 DEFAULT_CONTEXT_TOKENS = 2_097_152
 """The same for the context."""
-TIGHTEN_SAMPLES = 256
-TIGHTEN_MARGIN = 2.0
-TIGHTEN_FLOOR = 0.25
-HIDDEN_MARGIN = 1.25
 UNKNOWN_COST_NANO_USD = 1
 """What a call without a price wants of a budget: the least there is, so that a spent budget refuses it."""
 
@@ -88,9 +84,10 @@ class Estimator:
             input_tokens = facts_input_bytes * DEFAULT_INPUT_RATIO
             output_tokens: float = DEFAULT_USUAL_OUTPUT_TOKENS
         else:
-            input_tokens = facts_input_bytes * learned.input_ratio.estimate(DEFAULT_INPUT_RATIO)
+            ratio = learned.input_ratio
+            input_tokens = facts_input_bytes * (ratio.value if ratio.count >= WARM_SAMPLES else ratio.estimate(DEFAULT_INPUT_RATIO))
             quantile = learned.free_output if output_cap is None or not learned.capped_output.count else learned.capped_output
-            output_tokens = quantile.estimate(DEFAULT_USUAL_OUTPUT_TOKENS)
+            output_tokens = quantile.value if quantile.count >= WARM_SAMPLES else quantile.estimate(DEFAULT_USUAL_OUTPUT_TOKENS)
         if choices > 1:
             output_tokens *= choices
         if output_cap is not None and output_cap * choices < output_tokens:
@@ -107,32 +104,43 @@ class Estimator:
         context_tokens: int | None,
         *,
         hidden: int = PLAIN,
+        known_hidden: int | None = None,
     ) -> tuple[int, int]:
         """Input and output tokens that such a request cannot exceed; see the top of this file for what that rests on.
 
         Args:
             input_bytes: of the decoded body (not of a compressed one).
-            hidden: flags of hidden_input(body).
+            hidden: flags of hidden_input(document).
+            known_hidden: known_hidden_tokens(model_key), where the caller keeps it.
         """
         learned = self._models.get(model_key)
-        most_input, most_output = (learned.most_input, learned.most_output) if learned else (0, 0)
-        context = max(context_tokens or DEFAULT_CONTEXT_TOKENS, most_input)
+        context = context_tokens or DEFAULT_CONTEXT_TOKENS
+        most_output = 0
+        if learned is not None:
+            most_output = learned.most_output
+            if learned.most_input > context:
+                context = learned.most_input
         if hidden & OPEN_ENDED:
             input_tokens = context
         else:
-            factor, extra = 1.0, known_hidden_tokens(model_key)
-            if learned is not None:
-                if learned.samples >= TIGHTEN_SAMPLES:
-                    factor = min(1.0, max(TIGHTEN_FLOOR, learned.most_ratio * TIGHTEN_MARGIN))
-                extra = max(extra, ceil(learned.most_hidden * HIDDEN_MARGIN))
+            extra = known_hidden_tokens(model_key) if known_hidden is None else known_hidden
+            if learned is None:
+                input_tokens = input_bytes + extra
+            else:
+                if learned.bound_hidden > extra:
+                    extra = learned.bound_hidden
+                input_tokens = ceil(input_bytes * learned.bound_factor) + extra
             if hidden & TOOLS:
-                extra += TOOL_PROMPT_TOKENS
-            input_tokens = min(ceil(input_bytes * factor) + extra, context)
+                input_tokens += TOOL_PROMPT_TOKENS
+            if input_tokens > context:
+                input_tokens = context
         if output_cap is not None:
             output_tokens = output_cap if context_tokens is None else min(output_cap, max(context, most_output))
         else:
-            output_tokens = max(model_limits_max_output or context_tokens or DEFAULT_MAX_OUTPUT_TOKENS, most_output)
-        return input_tokens, output_tokens * max(1, choices)
+            output_tokens = model_limits_max_output or context_tokens or DEFAULT_MAX_OUTPUT_TOKENS
+            if most_output > output_tokens:
+                output_tokens = most_output
+        return input_tokens, output_tokens * choices if choices > 1 else output_tokens
 
     def learn(
         self,
@@ -166,30 +174,46 @@ def demands(
         usual, worst: (input, output) tokens.
         usual_nano, worst_nano: nano-dollars; None: no price is known, which wants a budget to have something left; 0: free.
     """
-    plain = _amounts(usual, usual_nano)
-    strict = _amounts(worst, worst_nano)
-    wanted: list[Demand] = []
-    for limit in limits:
-        resource = limit.resource
-        if limit.mode == "balanced":
-            amount = plain[resource]
-        elif limit.mode == "strict":
-            amount = strict[resource]
-        else:
-            amount = 1 if limit.window is None else 0
-        wanted.append(Demand(limit, amount))
-    return wanted
+    return wanted_of(parts_of(limits), usual, worst, usual_nano, worst_nano)
 
 
-def _amounts(tokens: tuple[int, int], nano_usd: int | None) -> dict[str, int]:
-    return {
-        "tokens": tokens[0] + tokens[1],
-        "input_tokens": tokens[0],
-        "output_tokens": tokens[1],
-        "cost_usd": UNKNOWN_COST_NANO_USD if nano_usd is None else nano_usd,
-        "requests": 1,
-        "concurrent_requests": 1,
-    }
+_PLACES = {"tokens": 0, "input_tokens": 1, "output_tokens": 2, "cost_usd": 3}
+_ONE, _NOTHING = 8, 9
+Parts = tuple[tuple[Limit, int], ...]
+"""Limits, and where in the ten amounts of a call stands what each asks for."""
+
+
+def parts_of(limits: Sequence[Limit]) -> Parts:
+    """What `wanted_of` needs of the limits: worked out once for all calls that they apply to."""
+    return tuple((limit, _place_of(limit)) for limit in limits)
+
+
+def _place_of(limit: Limit) -> int:
+    if limit.mode == "soft":
+        return _ONE if limit.window is None else _NOTHING
+    place = _PLACES.get(limit.resource)
+    if place is None:
+        return _ONE
+    return place + 4 if limit.mode == "strict" else place
+
+
+def wanted_of(
+    parts: Parts, usual: tuple[int, int], worst: tuple[int, int], usual_nano: int | None, worst_nano: int | None
+) -> list[Demand]:
+    """`demands`, of limits that are known beforehand; arguments as there."""
+    amounts = (
+        usual[0] + usual[1],
+        usual[0],
+        usual[1],
+        UNKNOWN_COST_NANO_USD if usual_nano is None else usual_nano,
+        worst[0] + worst[1],
+        worst[0],
+        worst[1],
+        UNKNOWN_COST_NANO_USD if worst_nano is None else worst_nano,
+        1,
+        0,
+    )
+    return [Demand(limit, amounts[place]) for limit, place in parts]
 
 
 def actual_amounts(
@@ -212,6 +236,20 @@ def actual_amounts(
     """
     if total_tokens is None and input_tokens is not None and output_tokens is not None:
         total_tokens = input_tokens + output_tokens
+    if (
+        exactness is Exactness.EXACT
+        and total_tokens is not None
+        and input_tokens is not None
+        and output_tokens is not None
+        and cost_nano_usd is not None
+    ):
+        return {
+            "tokens": total_tokens,
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cost_usd": cost_nano_usd,
+            "requests": 1,
+        }
     if exactness is Exactness.NONE:
         return {
             "tokens": total_tokens or 0,
@@ -221,8 +259,6 @@ def actual_amounts(
             "requests": 1,
         }
     seen = {"tokens": total_tokens, "input_tokens": input_tokens, "output_tokens": output_tokens, "cost_usd": cost_nano_usd}
-    if exactness is Exactness.EXACT and None not in seen.values():
-        return {**seen, "requests": 1}  # type: ignore[dict-item]
     plain = {resource: amount or 0 for resource, amount in seen.items()}
     strict = dict(plain)
     for held in reservation.held:

@@ -8,6 +8,8 @@ import pytest
 
 from proxy import rules as rules_module
 from proxy.limits.limit import Limit
+from proxy.pricing.price_data import PriceData
+from proxy.pricing.pricebook import build_pricebook
 from proxy.routing.callers import Caller, key_digest, own_key_user
 from proxy.routing.provider import Provider
 from proxy.rules import Rules, Settings, Standing
@@ -51,6 +53,28 @@ def test_a_virtual_key_is_found_by_its_digest() -> None:
     rules = rules_with(callers={key_digest("wb-secret"): caller})
     assert rules.caller_of("wb-secret") is caller
     assert rules.caller_of("wb-secret2") is None
+
+
+def test_a_plan_is_made_once_and_says_what_the_single_look_ups_say() -> None:
+    asked: list[tuple[Caller, str | None]] = []
+    book = build_pricebook({}, data=PriceData("none", {}))
+    rules = rules_with(asked=asked, pricebook=book, resolve_models=lambda caller: ("m*",) if caller.user == "ann" else None)
+    openai, local = rules.providers["openai"], rules.providers["local"]
+    plan = rules.plan_for(Caller("ann"), openai, "m1")
+    assert rules.plan_for(Caller("ann"), openai, "m1") is plan
+    assert (plan.model_key, plan.is_allowed, plan.tariff) == ("openai/m1", True, None)
+    assert plan.limits == rules.limits_for(Caller("ann"), "m1")
+    assert len(asked) == 1
+    assert rules.plan_for(Caller("ann"), local, "m1").model_key == "local/m1"
+    assert not rules.plan_for(Caller("ann"), openai, "other").is_allowed
+    assert rules.plan_for(Caller("bob"), openai, "other").is_allowed
+
+
+def test_a_plan_for_an_endless_name_is_not_remembered() -> None:
+    rules = rules_with(pricebook=build_pricebook({}, data=PriceData("none", {})))
+    name = "m" * (rules_module.MEMO_TEXT + 1)
+    openai = rules.providers["openai"]
+    assert rules.plan_for(Caller("ann"), openai, name) is not rules.plan_for(Caller("ann"), openai, name)
 
 
 def test_limits_are_resolved_once_per_caller_and_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import ceil
 
 import pytest
 
@@ -10,13 +11,13 @@ from proxy.limits.estimate import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_MAX_OUTPUT_TOKENS,
     DEFAULT_USUAL_OUTPUT_TOKENS,
-    TIGHTEN_SAMPLES,
     Estimator,
     actual_amounts,
     demands,
     output_cap_of,
 )
 from proxy.limits.hidden_input import HIDDEN_PROMPT_TOKENS, OPEN_ENDED, TOOL_PROMPT_TOKENS, TOOLS
+from proxy.limits.learned import HIDDEN_MARGIN, TIGHTEN_FLOOR, TIGHTEN_MARGIN, TIGHTEN_SAMPLES, Learned
 from proxy.limits.limit import Held, Limit, Reservation
 from proxy.usage.tokens import Exactness
 
@@ -284,3 +285,16 @@ class TestActual:
             "cost_usd": 0,
             "requests": 1,
         }
+
+
+def test_bounds_that_are_kept_are_those_worked_out_anew() -> None:
+    chance, learned = random.Random(7), Learned()
+    for _ in range(5_000):
+        size = chance.randint(1, 5_000)
+        learned.learn_input(
+            size, int(size * chance.choice([0.1, 0.2, 0.3, 0.9, 3.0, 20.0]) * chance.random()), chance.random() < 0.9
+        )
+        ratio, hidden = max(learned._ratio, learned._ratio_before), max(learned._hidden, learned._hidden_before)
+        is_tight = learned.samples >= TIGHTEN_SAMPLES
+        assert learned.bound_factor == (min(1.0, max(TIGHTEN_FLOOR, ratio * TIGHTEN_MARGIN)) if is_tight else 1.0)
+        assert learned.bound_hidden == ceil(hidden * HIDDEN_MARGIN)
