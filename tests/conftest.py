@@ -14,7 +14,6 @@ from tests.quota_house import NOON, QuotaHouse
 from tests.servers import PostgresServer, RedisCluster, RedisServer, postgres_server, redis_cluster, redis_server, valkey_server
 from tests.waiting import until
 
-
 FROM_DEBIAN = frozenset(("browser", "promtool"))
 """Fixtures that need a Debian package (chromium, prometheus), which no wheel brings."""
 

@@ -64,9 +64,7 @@ def alerts_findings(document: Mapping[str, Any], environ: Mapping[str, str]) -> 
     for index, entry in enumerate(document.get("destinations", [])):
         path: Path = ("destinations", index)
         if entry["name"] in seen:
-            findings.append(
-                Finding((*path, "name"), f"{path_text(path)}.name: another destination has this name; rename one")
-            )
+            findings.append(Finding((*path, "name"), f"{path_text(path)}.name: another destination has this name; rename one"))
         seen.add(entry["name"])
         findings += _channel_findings(path, entry, environ)
     return findings

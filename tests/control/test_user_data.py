@@ -94,7 +94,9 @@ async def test_deleting_takes_all_of_one_person_and_nothing_of_another(house: An
     assert (await house.get("/usage/summary", range="all"))["totals"]["requests"] == 4
     (line,) = [one for one in (await house.get("/audit"))["audit"] if one["action"] == "erase user data"]
     assert (line["mode"], "alice" in line["subject"]) == ("delete", False)
-    states = {one["user"]: one["state"] for one in (await house.get("/keys", include_revoked="true"))["keys"] if one["origin"] == "api"}
+    states = {
+        one["user"]: one["state"] for one in (await house.get("/keys", include_revoked="true"))["keys"] if one["origin"] == "api"
+    }
     assert states == {"erased": "revoked", "bob": "active"}
 
 

@@ -42,7 +42,7 @@ class RedisMachine(QuotaMachine):
 
     async def until_sent(self) -> None:
         async with asyncio.timeout(10):
-            while self.store.unsent_count:  # noqa: ASYNC110 — there is nothing to be told by
+            while self.store.unsent_count:
                 await asyncio.sleep(0)
 
     def in_loop(self, work: Any, *arguments: Any) -> None:
