@@ -1,6 +1,6 @@
 """Counters in Redis or Valkey (one server, Sentinel, Cluster), shared by all workers and replicas.
 
-Failure policy: a call waits at most `patience_seconds` (50 ms; under strict limits twenty times that, because a second's wait
+Failure policy: a call waits at most `patience_seconds` (250 ms; under strict limits four times that, because a second's wait
 on a busy machine is better than a budget granted twice); a store that fails three times in a row is not asked again
 until it has answered two probes (breaker.py). Meanwhile each limit does what its `on_store_failure` says (redis_away.py). Nothing
 here raises on the request's way.
@@ -51,10 +51,10 @@ from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger("quota.redis")
 
-PATIENCE_SECONDS = 0.05
-STRICT_PATIENCE = 20
-"""Times the patience, for calls under a strict limit: measured, a machine under threefold load lets 50 ms pass before it reads a
-reply that is there; what then counts on its own grants the limit once more."""
+PATIENCE_SECONDS = 0.25
+STRICT_PATIENCE = 4
+"""Times the patience, for calls under a strict limit: measured, a machine under threefold load lets 50 ms and more pass before it
+reads a reply that is there; what then counts on its own grants the limit once more."""
 LOCAL_SEED_SECONDS = 30.0
 """The local counters are not seeded more often than this."""
 _PROBES = ((RESERVE, ("0", "", "0", "0", "")), (SETTLE, ("0", "", "0", "")), (RENEW, ("0", "", "0", "0")), (COUNT, ("a",)))
