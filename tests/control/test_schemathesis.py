@@ -37,7 +37,7 @@ from tests.servers import PostgresServer
 
 ADMIN_KEY = "admin-key-of-the-tests"
 EXAMPLES = 6
-TAKEN = ["2xx", "401", "403", "404", "409", "422"]
+TAKEN = ["2xx", "401", "403", "404", "409", "422", "429"]
 """What may answer data that fits the schema: 422 says what no schema can (counts that contradict each other)."""
 config = schemathesis.Config.from_dict({"checks": {"positive_data_acceptance": {"expected-statuses": TAKEN}}})
 schema = schemathesis.openapi.from_dict(orjson.loads(orjson.dumps(openapi.document(routes(), "test"))), config=config)
