@@ -12,7 +12,7 @@ Not here: what the statements say (statements.py, sql/queries/postgres.sql), the
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import itemgetter
@@ -32,7 +32,7 @@ from proxy.ledger.partitions import (
     shifted,
     time_of_id,
 )
-from proxy.ledger.postgres_copy import COPY_COLUMNS, copy_text, minted_times
+from proxy.ledger.postgres_copy import COPY_COLUMNS, FOREIGN_TEXT, copy_text, minted_texts, months_of
 from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
 from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
 from proxy.ledger.reading import Row, SqlReading, key_values
@@ -92,8 +92,8 @@ class PostgresLedger(SqlReading):
         batch = storable_batch(records)
         if not batch.records:
             return []
-        minted = minted_times(batch.columns)
-        await self._have_months(minted)
+        minted = minted_texts(batch.columns)
+        await self._have_months(months_of(minted))
         is_staged = False
         for _ in range(APPEND_TRIES):
             try:
@@ -157,7 +157,7 @@ class PostgresLedger(SqlReading):
     async def forget_sessions_before(self, at: datetime) -> int:
         return await self._run("delete_sessions_before", at)
 
-    async def _append(self, batch: Batch, minted: list[datetime], is_staged: bool) -> list[UsageRecord]:
+    async def _append(self, batch: Batch, minted: list[str], is_staged: bool) -> list[UsageRecord]:
         series: set[bytes] = set()
 
         async def work(connection: Connection) -> list[UsageRecord]:
@@ -173,12 +173,12 @@ class PostgresLedger(SqlReading):
         self._known_series |= series  # only now are they there for good
         return new
 
-    async def _insert(self, connection: Connection, batch: Batch, minted: list[datetime], is_staged: bool) -> Batch:
+    async def _insert(self, connection: Connection, batch: Batch, minted: list[str], is_staged: bool) -> Batch:
         """Into their partitions; what is new of them, as it is stored."""
         elsewhere = await self._stored_in_another_partition(connection, batch, minted)
         if elsewhere:
             batch = Batch.of([record for record in batch.records if record.id not in elsewhere])
-            minted = minted_times(batch.columns)
+            minted = minted_texts(batch.columns)
         if not batch.records:
             return batch
         if any(batch.columns[AT["billing_key"]]):
@@ -192,12 +192,12 @@ class PostgresLedger(SqlReading):
         inserted = {row[0] for row in await connection.fetch(_INSERT)}
         return Batch.of([record for record in batch.records if record.id in inserted])
 
-    async def _stored_in_another_partition(self, connection: Connection, batch: Batch, minted: list[datetime]) -> set[str]:
+    async def _stored_in_another_partition(self, connection: Connection, batch: Batch, minted: list[str]) -> set[str]:
         """Those whose id is stored where no unique key would notice: in the foreign partition, or, where that is their own, in
         the month of their id (see partitions.py)."""
         found = {row[0] for row in await connection.fetch(self._sql["foreign_ids"], batch.columns[AT["id"]])}
-        if FOREIGN_AT in minted:
-            foreign = [record.id for record, at in zip(batch.records, minted, strict=True) if at == FOREIGN_AT]
+        if FOREIGN_TEXT in minted:
+            foreign = [record.id for record, at in zip(batch.records, minted, strict=True) if at == FOREIGN_TEXT]
             found.difference_update(foreign)  # there the unique key does notice
             for record_id in foreign:
                 if (at := time_of_id(record_id)) is not None:
@@ -286,10 +286,9 @@ class PostgresLedger(SqlReading):
         async with connection.transaction():
             await make_partitions(connection, months_ahead(datetime.now(UTC)))
 
-    async def _have_months(self, instants: Iterable[datetime]) -> None:
-        """Have partitions for the months of these instants and for those to come, in a transaction of its own."""
+    async def _have_months(self, months: set[datetime]) -> None:
+        """Have partitions for these months and for those to come, in a transaction of its own."""
         now = datetime.now(UTC)
-        months = {datetime(year, month, 1, tzinfo=UTC) for year, month in {(at.year, at.month) for at in instants}}
         wanted = {month for month in months if has_own_partition(month, now)} | set(months_ahead(now))
         needed = wanted - self._months
         if needed:

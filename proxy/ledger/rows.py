@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from math import isfinite
 from typing import NoReturn
 
 import orjson
@@ -91,7 +90,7 @@ def storable(record: UsageRecord) -> UsageRecord:
         if amount is None:
             if at == _FLOATS_AT[0]:
                 _refuse(FIELDS[at], amount)
-        elif not isinstance(amount, int | float) or not isfinite(amount) or not 0 <= amount < MAX_COUNT:
+        elif not isinstance(amount, int | float) or not 0 <= amount < MAX_COUNT:  # neither NaN nor infinity is within
             _refuse(FIELDS[at], amount)
     for at in _MONEY_AT:
         if values[at] is not None:
@@ -153,8 +152,10 @@ def _time(text: object) -> str:
         _refuse("started_at", text)
     if at.tzinfo is None or at.year < FIRST_YEAR:
         _refuse("started_at", text)
-    assert isinstance(text, str)
-    return text if len(text) == 27 and text[10] == "T" and text[26] == "Z" else time_text(at)
+    try:
+        return time_text(at)
+    except OverflowError:  # the last hours of the year 9999, west of Greenwich
+        _refuse("started_at", text)
 
 
 def _money(name: str, text: object) -> str:
