@@ -10,7 +10,7 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as Base64Error
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX
@@ -63,18 +63,28 @@ def kind_of(name: bytes) -> int:
     return kind
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """A key as the caller sent it, and where."""
 
     place: str
     """bearer, x-api-key, api-key, x-goog-api-key, query or subprotocol."""
-    key: str = field(repr=False)
+    key: str
+
+    def __repr__(self) -> str:
+        """Without the key: heads end up in logs."""
+        return f"Credential(place={self.place!r})"
+
+
+_NO_LABELS: Final[dict[bytes, bytes]] = {}
+"""Shared by all heads without labels, never written to."""
 
 
 @dataclass(slots=True)
 class RequestHead:
-    """A request's head, read once: what the proxy needs to know, and what it will forward."""
+    """A request's head, read once: what the proxy needs to know, and what it will forward.
+
+    What most heads do not have is an empty tuple that all share: seven containers fewer to make and to collect per request.
+    """
 
     method: str
     target: bytes
@@ -82,11 +92,11 @@ class RequestHead:
     is_http10: bool
     headers: list[Header]
     """As received, in order."""
-    forwarded: list[Header] = field(default_factory=list)
+    forwarded: list[Header]
     """Those that go to the provider untouched, in order; `forwarded_lines` takes out what must not."""
-    swapped_at: list[int] = field(default_factory=list)
+    swapped_at: tuple[int, ...] = ()
     """Where credentials stand in `forwarded`, backwards: taken out where the provider's key goes instead."""
-    encoding_at: list[int] = field(default_factory=list)
+    encoding_at: tuple[int, ...] = ()
     """Where Accept-Encoding stands in `forwarded`."""
     query_as_sent: bytes = b""
     """The query with the caller's own key in it; empty where it holds none."""
@@ -99,11 +109,11 @@ class RequestHead:
     wants_close: bool = False
     upgrade: bytes = b""
     """`websocket` where the client asks for one and can get it; else empty."""
-    credentials: list[Credential] = field(default_factory=list)
-    labels: dict[bytes, bytes] = field(default_factory=dict)
+    credentials: tuple[Credential, ...] = ()
+    labels: dict[bytes, bytes] = field(default_factory=lambda: _NO_LABELS)
     """x-weighbridge-* headers by the rest of their name, lower case."""
     retry_count: int | None = None
-    subprotocols: list[bytes] = field(default_factory=list)
+    subprotocols: tuple[bytes, ...] = ()
     """Those that are no key."""
 
 
@@ -117,13 +127,16 @@ def read_head(method: str, target: bytes, version: str, headers: list[Header]) -
     Raises:
         MalformedHead: framing that two readers could understand differently.
     """
-    head = RequestHead(method, target, version == "1.0", headers)
+    forwarded: list[Header] = []
+    head = RequestHead(method, target, version == "1.0", headers, forwarded)
     if head.is_http10:
         head.wants_close = True
     named: tuple[bytes, ...] = ()
-    forwarded = head.forwarded
+    seen = _seen.get
     for header in headers:
-        kind = kind_of(header[0])
+        kind = seen(header[0])
+        if kind is None:
+            kind = kind_of(header[0])
         if not kind or _take(head, kind, header[0], header[1]):
             forwarded.append(header)
         elif kind == CONNECTION:
@@ -144,8 +157,12 @@ def _has_body(head: RequestHead) -> bool:
 
 
 def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
-    """Note what a special header says; whether it is forwarded all the same."""
-    if kind == LENGTH:
+    """Note what a special header says; whether it is forwarded all the same. In the order of how often they come."""
+    if kind == HOST:
+        if head.has_host:
+            raise MalformedHead("Host is repeated")
+        head.has_host = True
+    elif kind == LENGTH:
         if head.content_length is not None or not value.isdigit():
             raise MalformedHead("Content-Length is repeated or not a number")
         head.content_length = int(value)
@@ -153,11 +170,11 @@ def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
         head.content_type = value.decode("latin-1")
         return True
     elif kind == CREDENTIAL:
-        head.swapped_at.insert(0, len(head.forwarded))
+        head.swapped_at = (len(head.forwarded), *head.swapped_at)
         _take_credential(head, name, value)
         return True
     elif kind == ENCODING:
-        head.encoding_at.append(len(head.forwarded))
+        head.encoding_at += (len(head.forwarded),)
         return True
     elif kind == TRANSFER:
         if value.strip().lower() != b"chunked" or head.is_chunked or head.is_http10:
@@ -167,6 +184,8 @@ def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
         head.content_encoding = value.strip().lower()
         return True
     elif kind == LABEL:
+        if head.labels is _NO_LABELS:
+            head.labels = {}
         head.labels[name[len(LABEL_PREFIX) :].lower()] = value
     elif kind == EXPECT:
         head.expects_continue = value.strip().lower() == b"100-continue" and not head.is_http10
@@ -176,13 +195,9 @@ def _take(head: RequestHead, kind: int, name: bytes, value: bytes) -> bool:
     elif kind == UPGRADE:
         head.upgrade = value.strip().lower()
     elif kind == SUBPROTOCOL:
-        head.swapped_at.insert(0, len(head.forwarded))
+        head.swapped_at = (len(head.forwarded), *head.swapped_at)
         _take_subprotocols(head, value)
         return True
-    elif kind == HOST:
-        if head.has_host:
-            raise MalformedHead("Host is repeated")
-        head.has_host = True
     return False
 
 
@@ -196,25 +211,30 @@ def _apply_connection(head: RequestHead, named: tuple[bytes, ...]) -> None:
     if extra:
         head.forwarded = [header for header in head.forwarded if header[0].lower() not in extra]
         kinds = [kind_of(name) for name, _ in head.forwarded]
-        head.swapped_at = [at for at in range(len(kinds) - 1, -1, -1) if kinds[at] in (CREDENTIAL, SUBPROTOCOL)]
-        head.encoding_at = [at for at, kind in enumerate(kinds) if kind == ENCODING]
+        head.swapped_at = tuple(at for at in range(len(kinds) - 1, -1, -1) if kinds[at] in (CREDENTIAL, SUBPROTOCOL))
+        head.encoding_at = tuple(at for at, kind in enumerate(kinds) if kind == ENCODING)
 
 
 def _take_credential(head: RequestHead, name: bytes, value: bytes) -> None:
+    if value[:7] == b"Bearer " and len(name) == len(b"authorization"):  # nearly all: no other name here is as long
+        token = value[7:].strip()
+        if token:
+            head.credentials += (Credential("bearer", token.decode("latin-1")),)
+            return
     lower = name.lower()
     if lower != b"authorization":
         if value:
-            head.credentials.append(Credential(lower.decode(), value.strip().decode("latin-1")))
+            head.credentials += (Credential(lower.decode(), value.strip().decode("latin-1")),)
         return
     scheme, _, rest = value.partition(b" ")
     rest = rest.strip()
     if scheme.lower() == b"bearer" and rest:
-        head.credentials.append(Credential("bearer", rest.decode("latin-1")))
+        head.credentials += (Credential("bearer", rest.decode("latin-1")),)
     elif scheme.lower() == b"basic" and (key := _key_in_basic(rest)):
-        head.credentials.append(Credential("authorization", key))
+        head.credentials += (Credential("authorization", key),)
     elif value:
         # Basic, AWS4-HMAC-SHA256 …: not a key that this program knows, but the caller's own all the same.
-        head.credentials.append(Credential("authorization", value.decode("latin-1")))
+        head.credentials += (Credential("authorization", value.decode("latin-1")),)
 
 
 def _key_in_basic(encoded: bytes) -> str | None:
@@ -229,9 +249,9 @@ def _key_in_basic(encoded: bytes) -> str | None:
 def _take_subprotocols(head: RequestHead, value: bytes) -> None:
     for token in (part.strip() for part in value.split(b",")):
         if token.startswith(WEBSOCKET_KEY_PREFIX):
-            head.credentials.append(Credential("subprotocol", token[len(WEBSOCKET_KEY_PREFIX) :].decode("latin-1")))
+            head.credentials += (Credential("subprotocol", token[len(WEBSOCKET_KEY_PREFIX) :].decode("latin-1")),)
         else:
-            head.subprotocols.append(token)
+            head.subprotocols += (token,)
 
 
 def _take_query_key(head: RequestHead) -> None:
@@ -243,7 +263,7 @@ def _take_query_key(head: RequestHead) -> None:
     for part in query.split(b"&"):
         name, _, value = part.partition(b"=")
         if name in QUERY_KEYS and value:
-            head.credentials.append(Credential("query", unquote_to_bytes(value).decode("latin-1")))
+            head.credentials += (Credential("query", unquote_to_bytes(value).decode("latin-1")),)
         else:
             kept.append(part)
     if len(kept) <= query.count(b"&"):
@@ -277,7 +297,8 @@ def request_lines(
         is_swapped: the provider's key goes in place of whatever the caller sent; else the caller's own go on as they came.
         wants_identity: ask for an uncompressed answer (streams only: a compressed one would be held back by encoders).
     """
-    parts = [head.method.encode("latin-1"), b" ", target, b" HTTP/1.1\r\nHost: ", host, b"\r\n"]
+    # Lines are added with + and joined by CRLF: a third of the time of a join of all their pieces (0.5 µs against 1.5).
+    lines = [head.method.encode("latin-1") + b" " + target + b" HTTP/1.1\r\nHost: " + host]
     forwarded = head.forwarded
     if (wants_identity and head.encoding_at) or (is_swapped and head.swapped_at):
         forwarded = list(forwarded)
@@ -289,18 +310,18 @@ def request_lines(
                 del forwarded[at]
     if is_swapped:
         if provider.api_key is not None and provider.credential in _KEY_LINES:
-            parts += (_KEY_LINES[provider.credential], provider.api_key.encode("latin-1"), b"\r\n")
+            lines.append(_KEY_LINES[provider.credential] + provider.api_key.encode("latin-1"))
         if head.subprotocols:
-            parts += (b"Sec-WebSocket-Protocol: ", b", ".join(head.subprotocols), b"\r\n")
+            lines.append(b"Sec-WebSocket-Protocol: " + b", ".join(head.subprotocols))
     for name, value in forwarded:
-        parts += (name, b": ", value, b"\r\n")
+        lines.append(name + b": " + value)
     if provider.headers:
         present = {name.lower() for name, _ in forwarded}
         for name, value in provider.headers:
             if name.lower() not in present:
-                parts += (name, b": ", value, b"\r\n")
-    parts += (framing, b"\r\n")
-    return b"".join(parts)
+                lines.append(name + b": " + value)
+    lines.append(framing + b"\r\n")
+    return b"\r\n".join(lines)
 
 
 def query_for(head: RequestHead, query: bytes, is_swapped: bool) -> bytes:

@@ -7,7 +7,7 @@ Rules of this file: as for requests (headers.py): names, case, values and places
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from proxy.routing.headers import (
@@ -34,7 +34,7 @@ class ResponseHead:
     status: int
     reason: bytes
     headers: list[Header]
-    forwarded: list[Header] = field(default_factory=list)
+    forwarded: list[Header]
     content_length: int | None = None
     is_chunked: bool = False
     content_type: bytes = b""
@@ -70,12 +70,13 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
     Raises:
         MalformedHead: the end of the body cannot be told for certain.
     """
-    head = ResponseHead(status, reason, headers)
-    named: set[bytes] = set()
-    forwarded = head.forwarded
+    forwarded: list[Header] = []
+    head = ResponseHead(status, reason, headers, forwarded)
+    named: set[bytes] | None = None
+    seen = _seen_response.get
     for header in headers:
         name, value = header
-        kind = _seen_response.get(name)
+        kind = seen(name)
         if kind is None:
             lower = name.lower()
             kind = LABEL if lower.startswith(LABEL_PREFIX) else _RESPONSE_KINDS.get(lower, 0)
@@ -98,7 +99,7 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
             head.content_encoding = value.strip().lower()
             forwarded.append(header)
         elif kind == CONNECTION:
-            named.update(token.strip().lower() for token in value.split(b","))
+            named = {token.strip().lower() for token in value.split(b",")} | (named or set())
         elif kind == CREDENTIAL:
             if head.request_id is None or name.lower() != b"cf-ray":
                 head.request_id = value.decode("latin-1")[:200]
@@ -115,8 +116,8 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
 
 def response_lines(status: int, reason: bytes, headers: Sequence[Header], ours: bytes, framing: bytes) -> bytes:
     """The head that goes to the client, blank line included. `ours`: header lines of this program, each with its CRLF."""
-    parts = [b"HTTP/1.1 %d " % status, reason, b"\r\n"]
+    lines = [b"HTTP/1.1 %d %b" % (status, reason)]
     for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts += (ours, framing, b"\r\n")
-    return b"".join(parts)
+        lines.append(name + b": " + value)
+    lines.append(ours + framing + b"\r\n")
+    return b"\r\n".join(lines)

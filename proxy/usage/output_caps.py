@@ -51,7 +51,10 @@ def output_cap(document: dict[str, object], api: str) -> int | None:
     """The cap in force. Where a body holds several of the names, the largest: which one counts is the server's secret."""
     largest: int | None = None
     for path in _CAPS.get(api, ()):
-        amount = as_tokens(value_at(document, path))
+        value = document.get(path[0]) if len(path) == 1 else value_at(document, path)
+        if value is None:
+            continue
+        amount = as_tokens(value)
         if amount is not None and (largest is None or amount > largest):
             largest = amount
     return largest

@@ -25,6 +25,8 @@ _NO_UNITS: Mapping[str, Decimal] = MappingProxyType({})
 _OLLAMA_STREAMS = ("ollama.chat", "ollama.generate")
 _INJECTABLE = {"openai.chat": "messages", "openai.completions": "prompt"}
 _COUNTS_ELSEWHERE = ("openai.completions", "gemini.generate_content")  # besides `n`: `best_of`, several prompts, `candidateCount`
+_FIXING = ("openai.images", "openai.audio")  # the request itself says what is billed
+_SHARED = ("vertex.predict", "mistral.conversations", "unknown")  # paths that several APIs share
 _DEFAULT_IMAGES = Decimal(1)
 
 
@@ -108,7 +110,7 @@ def _from_json(at: PathFacts, query: str, body: bytes) -> RequestFacts:
     if document is None:
         return RequestFacts(at.api, at.is_metered, at.model, at.is_stream or "alt=sse" in query, body_bytes=size, input_bytes=size)
     get = document.get
-    api, is_metered = _refine(at, document)
+    api, is_metered = _refine(at, document) if at.api in _SHARED else (at.api, at.is_metered)
     model = at.model if at.is_model_from_path else _model(document) or at.model
     stream = get("stream")
     is_stream = at.is_stream or stream is True
@@ -143,7 +145,7 @@ def _from_json(at: PathFacts, query: str, body: bytes) -> RequestFacts:
         can_inject,
         _end_users(document) if "user" in document or "metadata" in document or "safety_identifier" in document else (),
         tier if type(tier) is str else None,
-        _units(document, at.api),
+        _units(document, at.api) if at.api in _FIXING else _NO_UNITS,
         at.model if at.model != model else None,
         "stream_options" in document,
         at.is_retrieval,
