@@ -61,6 +61,8 @@ class Context:
 
     alert_rules: AlertRules = field(default_factory=AlertRules)
     """alerts.yaml; swapped whole, as `rules`."""
+    wide_tables: set[tuple[str, ...]] = field(default_factory=set)
+    """Groupings with too many combinations for one look (`tables.py`)."""
     attempts: Attempts = field(default_factory=Attempts)
     """Log-ins that went wrong lately, on this replica."""
 

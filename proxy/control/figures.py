@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields
 from decimal import Decimal
+from operator import attrgetter
 
 from proxy.ledger.ledger import Sums
 from proxy.pricing.money import usd_text
 
 _HIDDEN = ("duration_ms", "time_to_first_byte_ms", "first_byte_count")
 _SHOWN = tuple(one.name for one in fields(Sums) if one.name not in _HIDDEN)
-_ALL = tuple(one.name for one in fields(Sums))
+_values = attrgetter(*(one.name for one in fields(Sums)))
+_ZEROS = _values(Sums())
 _NANO = Decimal("0.000000001")
 
 
@@ -56,8 +58,8 @@ def growth(now: Sums, before: Sums) -> dict[str, float | None]:
 
 def add_up(parts: Iterable[Sums]) -> Sums:
     """The sum of sums."""
-    found = list(parts)
-    return Sums(**{name: sum((getattr(one, name) for one in found), getattr(Sums(), name)) for name in _ALL})
+    rows = [_values(one) for one in parts]
+    return Sums(*(sum(column, zero) for zero, column in zip(_ZEROS, zip(*rows, strict=True), strict=True))) if rows else Sums()
 
 
 def money(amount: Decimal) -> str:

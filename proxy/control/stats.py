@@ -15,7 +15,8 @@ from proxy.control.limits import fullest
 from proxy.control.periods import FROM, TIMEZONE, TO, Period, RangeParameter
 from proxy.control.replies import json_reply
 from proxy.control.routes import Route
-from proxy.control.usage_summary import grouped, previous_totals, total_of
+from proxy.control.tables import tables
+from proxy.control.usage_summary import previous_totals, shown_groups
 from proxy.control.usage_timeseries import points_of
 from proxy.records import as_dict
 
@@ -30,16 +31,16 @@ async def show_stats(request: web.Request) -> web.Response:
     context, identity = context_of(request), identity_of(request)
     _, period, which = read_request(request, _KNOWN)
     interval = _interval(context, period)
-    whole = await total_of(context, which)
     names = ("provider", "model", "team", "operation", *(("user",) if identity.sees_all else ()))
-    tables = await asyncio.gather(*(grouped(context, which, (name,), TOP, whole) for name in names))
-    previous, points, recent, alerts = await asyncio.gather(
-        previous_totals(context, which, period, whole),
+    (whole, found), points, recent, alerts = await asyncio.gather(
+        tables(context, which, names, TOP),
         points_of(context, which, interval, period),
         context.ledger.records(which, TOP, None),
         _open_alerts(context, identity.user),
     )
-    users = [str(row["user"]) for row in tables[-1] if row["user"]] if identity.sees_all else [str(identity.user)]
+    by = {name: shown_groups(rows, whole) for name, rows in found.items()}
+    previous = await previous_totals(context, which, period, whole)
+    users = [str(row["user"]) for row in by["user"] if row["user"]] if identity.sees_all else [str(identity.user)]
     return json_reply(
         {
             **period.as_json(),
@@ -48,7 +49,7 @@ async def show_stats(request: web.Request) -> web.Response:
             "averages": averages(whole),
             "previous": previous,
             "points": points,
-            "by": dict(zip(names, tables, strict=True)),
+            "by": by,
             "limits": (await fullest(context, users))[:TOP],
             "alerts": alerts,
             "recent": [as_dict(record) for record in recent.records],

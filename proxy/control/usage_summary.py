@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from aiohttp import web
@@ -13,7 +14,7 @@ from proxy.control.parameters import Flag, Integer
 from proxy.control.periods import FIRST, PERIOD, Period, iso
 from proxy.control.replies import json_reply
 from proxy.control.routes import Route
-from proxy.ledger.ledger import RecordFilter, Sums
+from proxy.ledger.ledger import GroupSums, RecordFilter, Sums
 
 _LIMIT = Integer("limit", "Groups at most, largest cost first.", 1000, minimum=1, maximum=10_000)
 _COMPARE = Flag("compare", "Also the totals of the period of equal length before, as `previous`.")
@@ -46,7 +47,11 @@ async def grouped(
     context: Context, which: RecordFilter, names: tuple[str, ...], limit: int, whole: Sums
 ) -> list[dict[str, object]]:
     """One row per group: its names, totals, averages, and its share of the whole."""
-    rows = await context.ledger.sums(which, ledger_groups(names), limit)
+    return shown_groups(await context.ledger.sums(which, ledger_groups(names), limit), whole)
+
+
+def shown_groups(rows: Iterable[GroupSums], whole: Sums) -> list[dict[str, object]]:
+    """Rows of sums as the API shows them."""
     return [
         {**group_as_json(row.group), **totals(row.sums), "averages": averages(row.sums), "share": shares(row.sums, whole)}
         for row in rows
