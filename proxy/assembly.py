@@ -250,6 +250,9 @@ async def run_control(
     tasks = Tasks(metrics.task_failed)
     context = Context(ledger, rules, WorkersLink(where.run), metrics, time.time, proxy.__version__, sign_in=sign_in_from(environ))
     drain = Drain(where.spool, context.append, [metrics.observe, context.feed.publish])
+    context.is_admin_key_given = bool(environ.get(ADMIN_KEY_VARIABLE))
+    if context.is_admin_key_given:
+        context.admin_key_sha256 = await admin_digests(ledger, environ)  # this one is known without a ledger
 
     def take_rules() -> None:
         snapshot = snapshots.read()
@@ -286,7 +289,6 @@ async def run_control(
         fresh = await ensure_admin_key(ledger, environ)
         if fresh is not None:
             announce_admin_key(fresh)
-        context.is_admin_key_given = bool(environ.get(ADMIN_KEY_VARIABLE))
         context.admin_key_sha256 = await admin_digests(ledger, environ)
         await keeper.poll()
         opened.set()
