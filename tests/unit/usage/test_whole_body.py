@@ -151,7 +151,10 @@ def changed(document, changes):
     for place, value in changes:
         at = document
         for step in place[:-1]:
-            at = at[step] if isinstance(at, list) and at else at.get(step) if isinstance(at, dict) else None
+            if isinstance(step, int):
+                at = at[step] if isinstance(at, list) and at else None
+            else:
+                at = at.get(step) if isinstance(at, dict) else None
         if isinstance(at, dict):
             at.pop(place[-1], None)
             if value is not GONE:
