@@ -16,6 +16,7 @@ from proxy.limits.limit import Limit
 from proxy.limits.plan import Plan
 from proxy.routing.callers import Caller, key_digest, own_key_user
 from proxy.routing.provider import Provider
+from proxy.routing.pseudonyms import as_named
 
 if TYPE_CHECKING:  # the price data is 100 MB in memory: whoever only reads Settings shall not load it
     from proxy.pricing.pricebook import Pricebook
@@ -64,6 +65,8 @@ class Settings:
     tls_key: str | None = None
     log_level: str = "info"
     metrics_user_label: bool = False
+    anonymise_users: bool = False
+    """Users go by a keyed hash of their name (routing/pseudonyms.py) in counters, records, alerts and the API."""
     keep_records_days: int = 0
     """How long the ledger keeps single records and sessions; 0: for ever. Sums (and so every chart) stay."""
     keep_sessions_days: int = 0
@@ -118,6 +121,8 @@ class Rules:
     """Every allow-list that applies to a caller (key, user, tier, team): a model must be in each. None: `resolve_models`."""
     default_provider: str | None = None
     """The provider of `/v1/…` where it is not to be `openai` (or `anthropic` for its own paths)."""
+    user_name: Callable[[str], str] = as_named
+    """What a user goes by here: the name, or its pseudonym (`anonymise_users`). Changes a pseudonym no more."""
     disabled: Mapping[str, str] = field(default_factory=dict)
     """Providers that are configured and left out, and why: `AZURE_OPENAI_ENDPOINT is not set`."""
     stale_at: float | None = None
@@ -144,6 +149,7 @@ class Rules:
 
     def anonymous_caller(self, user: str = "anonymous") -> Caller:
         """The caller where nothing is asked for (`auth: none`) and no key came; `user` as `identify_by` has it."""
+        user = self.user_name(user)
         standing = self.standing_of(user)
         return Caller(user, standing.team, standing.tier, kind="anonymous", priority=standing.priority)
 
@@ -154,9 +160,10 @@ class Rules:
         """
         found = self._spoken_for.get((caller, user))
         if found is None:
-            standing = self.standing_of(user)
+            name = self.user_name(user)
+            standing = self.standing_of(name)
             found = Caller(
-                user,
+                name,
                 caller.key_team or standing.team,
                 caller.key_tier or standing.tier,
                 caller.key_id,

@@ -97,7 +97,9 @@ def _known(desk: Desk, user: str, found: dict[str, Any]) -> None:
 def export(
     desk: Desk,
     user: NameArgument,
-    form: Annotated[str, typer.Option("--format", metavar="F", help="jsonl (exact), or csv.")] = "jsonl",
+    form: Annotated[
+        str, typer.Option("--format", metavar="F", help="jsonl (exact), csv, or zip (everything, in one archive).")
+    ] = "jsonl",
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.")] = None,
 ) -> None:
     """Everything the ledger has of a person."""
@@ -105,11 +107,19 @@ def export(
 
 
 @command(app, "erase")
-def erase(desk: Desk, user: NameArgument, is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def erase(
+    desk: Desk,
+    user: NameArgument,
+    is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    is_kept: Annotated[
+        bool, typer.Option("--anonymise", help="Keep the records, and all sums with them, under an alias that leads to nobody.")
+    ] = False,
+) -> None:
     """Delete a person's records, sessions and override, and revoke their keys. Cannot be undone."""
-    confirm(f"Delete everything of {user}? It cannot be undone.", is_sure)
-    gone = desk.api.ask("DELETE", f"/users/{quote(user, safe='')}/data")
+    confirm(f"{'Anonymise' if is_kept else 'Delete'} everything of {user}? It cannot be undone.", is_sure)
+    gone = desk.api.ask("DELETE", f"/users/{quote(user, safe='')}/data", {"mode": "anonymise"} if is_kept else None)
     if desk.is_json:
         show_json(gone)
         return
-    say(f"{user}: {gone['records']:,} records deleted, {gone['keys_revoked']:,} keys revoked.")
+    verb = "anonymised" if is_kept else "deleted"
+    say(f"{user}: {gone['records']:,} records {verb}, {gone['keys_revoked']:,} keys revoked.")

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
+from proxy.config.anonymous import NameOf, renamed, renamed_key, renamed_limits, renamed_stop, user_names
 from proxy.config.build_providers import build_provider
 from proxy.config.fields import expiry
 from proxy.config.load import settings_from
@@ -40,6 +41,7 @@ def build_rules(
     pricebook: Pricebook | None = None,
     price_list: Path | None = None,
     now: float | None = None,
+    user_name: NameOf | None = None,
 ) -> Rules:
     """Everything a request needs, from a snapshot (see `snapshot.py` for its shape).
 
@@ -48,6 +50,7 @@ def build_rules(
         pricebook: instead of the one made from prices.yaml.
         price_list: where the compiled built-in list lies (`price_list.ensure_price_list`); without it, it is made here.
         now: Unix seconds; overrides that ended before are left out.
+        user_name: what users go by, instead of what server.yaml says.
 
     Raises:
         ConfigErrors: the environment has changed since the documents were checked, so that a provider cannot be built.
@@ -55,14 +58,15 @@ def build_rules(
     documents = snapshot["documents"]
     overlay = snapshot.get("overlay") or {}
     now = time.time() if now is None else now
-    limits: Mapping[str, Any] = documents.get("limits", {})
+    name_of = user_names(documents.get("server", {}), environ) if user_name is None else user_name
+    limits = renamed_limits(documents.get("limits", {}), name_of)
     prices: Mapping[str, Any] = documents.get("prices", {})
     zone = ZoneInfo(limits.get("timezone", "UTC"))
     providers, disabled = _providers(documents.get("providers", {}), environ)
-    keys = {key["key_sha256"]: key for key in _stored_keys(overlay.get("keys") or ())}
-    keys.update((key["key_sha256"], key) for key in limits.get("keys", ()))
+    keys = {key["key_sha256"]: renamed_key(key, name_of) for key in _stored_keys(overlay.get("keys") or ())}
+    keys.update((key["key_sha256"], renamed_key(key, name_of)) for key in limits.get("keys", ()))
     overrides, stale_at = _overrides(overlay.get("overrides") or (), now)
-    table = LimitTable(limits, {digest[:KEY_ID_LENGTH]: key for digest, key in keys.items()}, overrides)
+    table = LimitTable(limits, {digest[:KEY_ID_LENGTH]: key for digest, key in keys.items()}, renamed(overrides, name_of))
     return Rules(
         version=str(snapshot.get("version", "")),
         settings=settings_from(documents.get("server", {})),
@@ -78,7 +82,8 @@ def build_rules(
         resolve_limits=table.limits,
         resolve_all_limits=table.all_limits,
         resolve_models=table.models,
-        stops=tuple(_stop(stop) for stop in overlay.get("stops") or ()),
+        stops=tuple(renamed_stop(_stop(stop), name_of) for stop in overlay.get("stops") or ()),
+        user_name=name_of,
         standing_of=table.standing,
         resolve_model_lists=table.model_lists,
         default_provider=documents.get("providers", {}).get("default_provider"),

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from proxy.config.agreement import alerts_findings, limits_findings, prices_findings, providers_findings
+from proxy.config.anonymous import anonymous_findings
 from proxy.config.mistakes import ConfigErrors, Finding, Mistake
 from proxy.config.schema import FILES, schema_text
 from proxy.config.validate import validate
@@ -194,6 +195,8 @@ def _agreement(
         return providers_findings(document, environ)
     if name == "limits.yaml":
         return limits_findings(document)
+    if name == "server.yaml":
+        return anonymous_findings(document, environ)
     if name == "alerts.yaml":
         return alerts_findings(document, environ)
     if name == "prices.yaml" and earlier["providers.yaml"]:

@@ -131,6 +131,8 @@ def _guarded(route: Route) -> Call:
             if is_change and identity.role == "auditor" and not route.is_own:
                 raise ApiError(403, "forbidden", "an auditor sees everything and changes nothing")
             request[IDENTITY] = identity
+            if route.path.startswith("/users/{id}"):
+                request.match_info["id"] = context_of(request).rules.user_name(request.match_info["id"])
         return await route.call(request)
 
     return call

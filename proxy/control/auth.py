@@ -142,7 +142,8 @@ async def _of_session(request: web.Request, context: Context) -> Identity:
     sent = request.headers.get(sessions.CSRF_HEADER, "")
     if request.method not in ("GET", "HEAD", "OPTIONS") and not hmac.compare_digest(sent.encode(), found.csrf_token.encode()):
         raise ApiError(403, "csrf", f"changes need the session's token in the header {sessions.CSRF_HEADER} (GET /api/v1/session)")
-    return Identity(found.role, found.user, None, "session", found.name, found)
+    user = None if found.user is None else context.rules.user_name(found.user)
+    return Identity(found.role, user, None, "session", found.name, found)
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:

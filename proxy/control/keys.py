@@ -72,7 +72,7 @@ async def create_key(request: web.Request) -> web.Response:
         StoredKey(
             key_id="",
             key_sha256="",
-            user=body.user,
+            user=context.rules.user_name(body.user),
             team=body.team,
             tier=body.tier,
             name=body.name,

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from aiohttp import web
 
+from proxy.control.context import context_of
 from proxy.control.replies import ApiError, bad_parameter
 
 MAX_TEXT = 512
@@ -209,6 +210,8 @@ def read_query(request: web.Request, known: Sequence[Parameter]) -> dict[str, An
     for name, parameter in by_name.items():
         raws = request.query.getall(name, [])
         values[name] = parameter.read_all(raws) if raws else parameter.default
+    if values.get("user") is not None:
+        values["user"] = context_of(request).rules.user_name(values["user"])
     return values
 
 

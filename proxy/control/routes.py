@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from proxy.control.parameters import Parameter
 from proxy.control.replies import ApiError
+from proxy.control.values import Body
+
+__all__ = ["PREFIX", "Body", "Call", "Route", "read_body"]
 
 PREFIX = "/api/v1"
 Call = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Body(BaseModel):
-    """A request body: closed, and strict about types, so that a typing mistake is said and not guessed around."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True, slots=True)

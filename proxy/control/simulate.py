@@ -55,6 +55,7 @@ async def run(context: Context, limits_yaml: str, days: int, user: str | None) -
     start_at = now - timedelta(days=days)
     overlay, _ = await read_overlay(context.ledger, iso(now))
     rules = _rules(context, limits_yaml, overlay, start_at)
+    user = None if user is None else rules.user_name(user)
     warm_up_at = min(month_of(start_at, rules.timezone)[0], start_at)
     replay = Replay(rules, start_at.timestamp())
     async for record in context.ledger.export(RecordFilter(start_at=warm_up_at, end_at=now, user=user)):
@@ -74,6 +75,7 @@ def _rules(context: Context, limits_yaml: str, overlay: Mapping[str, object], st
         {},
         pricebook=context.rules.pricebook,
         now=start_at.astimezone(UTC).timestamp(),
+        user_name=context.rules.user_name,
     )
 
 

@@ -53,16 +53,17 @@ async def show_switch(request: web.Request) -> web.Response:
 async def turn_switch(request: web.Request) -> web.Response:
     context = context_of(request)
     body = (await read_body(request, SwitchBody)).root
-    name = f"{PREFIX}{body.scope}:{body.value}"
+    value = context.rules.user_name(body.value) if body.scope == "user" else body.value
+    name = f"{PREFIX}{body.scope}:{value}"
     stop = {
         "scope": body.scope,
-        "value": body.value,
+        "value": value,
         "reason": body.reason or "",
         "cut_streams": body.cut_streams,
         "by": identity_of(request).name,
         "at": iso(context.now()),
     }
-    await note(request, "stop" if body.stopped else "let go", f"{body.scope}:{body.value}", after=stop)
+    await note(request, "stop" if body.stopped else "let go", f"{body.scope}:{value}", after=stop)
     if body.stopped:
         await context.ledger.put_setting(name, stop)
     else:

@@ -24,7 +24,7 @@ async def track(request: web.Request) -> web.Response:
     if identity.kind == "own":
         raise ApiError(403, "forbidden", "usage is tracked with the admin key or a virtual key")
     batch = await _read(request)
-    records = [make_record(context, sent, _user_of(sent, identity, index)) for index, sent in enumerate(batch)]
+    records = [make_record(context, sent, _user_of(context, sent, identity, index)) for index, sent in enumerate(batch)]
     new = await context.ledger.append(records)
     context.announce(new)
     new_ids = {record.id for record in new}
@@ -61,10 +61,10 @@ async def _read(request: web.Request) -> list[TrackedUsage]:
     return batch
 
 
-def _user_of(sent: TrackedUsage, identity: Identity, index: int) -> str:
+def _user_of(context: Context, sent: TrackedUsage, identity: Identity, index: int) -> str:
     if sent.user is None and identity.user is None:
         raise ApiError(422, "user_missing", f"records.{index}.user: needed with the admin key")
-    user = sent.user or str(identity.user)
+    user = context.rules.user_name(sent.user or str(identity.user))
     identity.require(user)
     return user
 

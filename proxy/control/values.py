@@ -7,13 +7,19 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 MAX_COUNT = 10**15
 MAX_USD = 10**9
 MONEY_STEP = Decimal("0.000000000001")
 """Finer amounts are rounded to this."""
 _MONEY_TEXT = r"^[0-9]{1,9}([.][0-9]{1,30})?$"
+
+
+class Body(BaseModel):
+    """A request body: closed, and strict about types, so that a typing mistake is said and not guessed around."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 def whole(value: object) -> object:

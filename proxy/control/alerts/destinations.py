@@ -13,8 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, RootModel, TypeAdap
 
 from proxy.config.alert_words import ADDRESS, ANY_URL, CLOCK_TIME, HTTP_URL, KINDS, SEVERITIES, SMTP_URL
 from proxy.control.alerts.alert import Alert
-from proxy.control.routes import Body
-from proxy.control.values import Name, whole
+from proxy.control.values import Body, Name, whole
 
 SETTING = "alert_destinations"
 HIDDEN = "(kept)"
