@@ -25,10 +25,11 @@ from collections.abc import Sequence
 from proxy.usage import readings
 from proxy.usage.decoding import ContentDecoder
 from proxy.usage.dialects import Dialect
-from proxy.usage.dialects.bedrock import METRICS, read_headers, read_metrics
+from proxy.usage.dialects.bedrock import METRICS, read_metrics
 from proxy.usage.dialects.failures import MAX_ERROR_CHARACTERS, error_text, failed_body_text
 from proxy.usage.dialects.fields import parse
 from proxy.usage.dialects.findings import Findings
+from proxy.usage.dialects.header_counts import read_header_counts
 from proxy.usage.dialects.registry import choose
 from proxy.usage.framing import Event, Framing
 from proxy.usage.framing.aws_eventstream import AwsEventStreamFraming
@@ -108,7 +109,7 @@ class Meter:
         self._content_type = named.get(b"content-type", b"").decode("latin-1").lower()
         self._decoder = ContentDecoder(named.get(b"content-encoding", b"").decode("latin-1"))
         self._is_identity = self._decoder.is_identity
-        self._header_usage = read_headers(named) if status < 300 and b"x-amzn-bedrock-input-token-count" in named else None
+        self._header_usage = read_header_counts(named) if status < 300 else None
         self._is_opaque = self._content_type.startswith(_MEDIA_TYPES)
         self._found = Findings()
         self._framing: Framing | None = None

@@ -191,7 +191,7 @@ def _model(document: dict[str, object]) -> str | None:
     """The body's model. Some servers match names without regard to case (Go's JSON), so a lone `Model` counts too."""
     model = document.get("model")
     if model is None:
-        model = document.get("modelId") or document.get("agent_id") or document.get("version")
+        model = document.get("modelId") or document.get("model_id") or document.get("agent_id") or document.get("version")
         if model is None:
             model = next((value for name, value in document.items() if name.lower() == "model"), None)
     return model if type(model) is str and model and not model.startswith(MARK) else None

@@ -71,10 +71,19 @@ _JSON_CALLS: dict[tuple[str, str], str] = {
     ("", "summarize"): "cohere.generate",
     ("", "generate"): "huggingface.generate",
     ("", "generate_stream"): "huggingface.generate",
+    ("", "completion"): "llamacpp.completion",
+    ("", "infill"): "llamacpp.completion",
+    ("text", "generation"): "watsonx.generate",
+    ("text", "generation_stream"): "watsonx.generate",
+    ("text", "chat"): "openai.chat",
+    ("text", "chat_stream"): "openai.chat",
+    ("", "language-model"): "vercel.language_model",
     ("", "async-invoke"): "bedrock.invoke",
     ("", "ocr"): "mistral.ocr",
     ("", "predictions"): "replicate.predictions",
 }
+_STREAMING = ("generate_stream", "generation_stream", "chat_stream")
+"""Paths that answer with a stream whatever the body says."""
 _FORM_CALLS: dict[tuple[str, str], str] = {
     ("images", "edits"): "openai.images",
     ("images", "variations"): "openai.images",
@@ -95,6 +104,7 @@ _FREE_CALLS: dict[tuple[str, str], str] = {
     ("realtime", "client_secrets"): "openai.realtime",
     ("realtime", "transcription_sessions"): "openai.realtime",
     ("", "tokenize"): "count_tokens",
+    ("", "tokenize-text"): "count_tokens",
     ("", "detokenize"): "count_tokens",
     ("", "apply-template"): "count_tokens",
     ("", "check-api-key"): "unknown",
@@ -241,7 +251,7 @@ def _post(parts: list[str], lower: list[str]) -> PathFacts:
         return PathFacts("mistral.conversations", True, model, reads="json")
     api = _JSON_CALLS.get((before, last)) or _JSON_CALLS.get(("", last))
     if api is not None:
-        return PathFacts(api, True, model, is_stream=last == "generate_stream", reads="json")
+        return PathFacts(api, True, model, is_stream=last in _STREAMING, reads="json")
     if "models" in lower[:-1]:
         named = parts[lower.index("models") + 1 :]
         return PathFacts("huggingface.generate", True, "/".join(named[:2]) or None, reads="any")
@@ -253,6 +263,8 @@ def _model_in_path(parts: list[str], lower: list[str]) -> str | None:
     for collection in ("deployments", "engines"):
         if collection in lower[:-2]:
             return parts[lower.index(collection) + 1]
+    if lower[-1] == "invocations" and len(parts) > 2:  # Databricks serving endpoints, SageMaker
+        return parts[-2]
     if lower[-1] == "predictions" and "models" in lower[:-1]:
         return "/".join(parts[lower.index("models") + 1 : -1]) or None
     if "run" in lower[:-1] and lower[lower.index("run") - 1] == "ai":

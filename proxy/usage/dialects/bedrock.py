@@ -9,6 +9,7 @@ them for a prompt that a guardrail blocked, which no model ever saw.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 
 from proxy.usage.dialects.failures import error_text
 from proxy.usage.dialects.fields import Object, count, first_count, mapping, mappings, sequence, text, total
@@ -116,6 +117,8 @@ class BedrockNative:
         """By each family's own members."""
         if any(key in event for key in ("inputTextTokenCount", "generation_token_count", METRICS, "outputText")):
             return True
+        if _images(event):
+            return True
         return "completions" in event and isinstance(mapping(event.get("prompt")).get("tokens"), list)
 
     def read(self, name: str, event: Object, found: Findings) -> None:
@@ -138,3 +141,13 @@ class BedrockNative:
         if input_tokens is not None or output_tokens is not None:
             found.usage = TokenUsage(input_tokens, output_tokens, total_tokens=total((input_tokens, output_tokens)))
             found.is_final = True
+        if images := _images(event):
+            found.units["images"] = Decimal(images)
+
+
+def _images(event: Object) -> int:
+    """Pictures in base64: a list of texts (Titan, Nova Canvas, Stability) or of artifacts (Stable Diffusion XL)."""
+    images = sequence(event.get("images"))
+    if images and all(isinstance(image, str) for image in images):
+        return len(images)
+    return sum("base64" in artifact for artifact in mappings(event.get("artifacts")))

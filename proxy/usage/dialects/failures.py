@@ -17,10 +17,23 @@ def error_text(event: object) -> str | None:
     if not error:
         if event.get("type") == "error" or event.get("object") == "error":
             return _describe(event)
-        return None
+        return _other_errors(event)
     if isinstance(error, str):
         return _shorten(error)
     return _describe(error) if isinstance(error, dict) else _shorten(str(error))
+
+
+def _other_errors(event: Object) -> str | None:
+    """Failures under other names: a list (watsonx, Cloudflare), `base_resp` (MiniMax), `error_code` and `error_msg` (Baidu)."""
+    errors = event.get("errors")
+    if errors and isinstance(errors, list):
+        return _describe(errors[0]) if isinstance(errors[0], dict) else _shorten(str(errors[0]))
+    base = event.get("base_resp")
+    if isinstance(base, dict) and base.get("status_code"):
+        return _shorten(f"{base['status_code']}: {text(base.get('status_msg')) or 'error'}")
+    if event.get("error_code") and "error_msg" in event:
+        return _shorten(f"{event['error_code']}: {text(event.get('error_msg')) or 'error'}")
+    return None
 
 
 def failed_body_text(body: object, error_type: str | None = None) -> str | None:

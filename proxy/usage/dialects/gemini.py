@@ -107,13 +107,16 @@ class GeminiInteractions:
 
     @staticmethod
     def matches(name: str, event: Object) -> bool:
-        """By the object's name or the event's type."""
+        """By the object's name, the event's type, or counts under names that nobody else uses."""
         kind = text(event.get("event_type")) or name
-        return event.get("object") == "interaction" or kind.startswith(("interaction.", "interaction_"))
+        if event.get("object") == "interaction" or kind.startswith(("interaction.", "interaction_")):
+            return True
+        return "total_input_tokens" in mapping(event.get("usage"))
 
     def read(self, name: str, event: Object, found: Findings) -> None:
         """A whole interaction, or an event."""
-        interaction = event if event.get("object") == "interaction" else mapping(event.get("interaction"))
+        is_whole = event.get("object") == "interaction" or "total_input_tokens" in mapping(event.get("usage"))
+        interaction = event if is_whole else mapping(event.get("interaction"))
         found.error = error_text(event) or error_text(interaction) or found.error
         usage = mapping(interaction.get("usage")) or mapping(event.get("usage"))
         found.set_labels(text(interaction.get("model")), text(interaction.get("id")), text(interaction.get("service_tier")))
@@ -158,7 +161,7 @@ def _interaction_counts(usage: Object) -> TokenUsage | None:
 
 
 class VertexPredict:
-    """`:predict`: embeddings count tokens per prediction, images are counted one by one."""
+    """`:predict`: embeddings count tokens per prediction, texts in the metadata, images are counted one by one."""
 
     api = "vertex.predict"
     needles = ()
@@ -174,7 +177,13 @@ class VertexPredict:
         tokens = total(count(mapping(mapping(item.get("embeddings")).get("statistics")).get("token_count")) for item in predictions)
         if tokens is not None:
             found.usage = TokenUsage(input_tokens=tokens, output_tokens=0, total_tokens=tokens)
-        characters = count(mapping(event.get("metadata")).get("billableCharacterCount"))
+        metadata = mapping(event.get("metadata"))
+        counted = mapping(metadata.get("tokenMetadata"))
+        if counted:
+            prompt = count(mapping(counted.get("inputTokenCount")).get("totalTokens"))
+            answer = count(mapping(counted.get("outputTokenCount")).get("totalTokens"))
+            found.usage = TokenUsage(prompt, answer, total_tokens=total((prompt, answer)))
+        characters = count(metadata.get("billableCharacterCount"))
         if characters:
             found.units["characters"] = Decimal(characters)
         images = sum("bytesBase64Encoded" in item for item in predictions)

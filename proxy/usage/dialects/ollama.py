@@ -21,7 +21,7 @@ class Ollama:
     @staticmethod
     def matches(name: str, event: Object) -> bool:
         """By `done` and the text's place, or vectors with Ollama's counters beside them."""
-        if isinstance(event.get("done"), bool) and ("message" in event or "response" in event):
+        if isinstance(event.get("done"), bool) and ("message" in event or isinstance(event.get("response"), str)):
             return True
         return "embeddings" in event and ("prompt_eval_count" in event or "total_duration" in event)
 

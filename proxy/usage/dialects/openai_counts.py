@@ -5,6 +5,7 @@ look-alikes do otherwise:
 - cached tokens under other names (DeepSeek, Together, Hugging Face, Mistral, Moonshot), reasoning at the top (Copilot);
 - xAI chat leaves reasoning out of completion: total = prompt + completion + reasoning says so;
 - Mistral Voxtral leaves audio out of prompt: total = prompt + completion + audio says so;
+- Mistral's conversations count what connectors (web search) fed to the model apart, as `connector_tokens`: input;
 - a total above its parts with no such explanation: audio input where audio seconds are reported (Voxtral transcription), else
   thinking that was not itemised (Gemini's OpenAI-compatible endpoint); it is billed, so it counts.
 Figures that contradict each other (cached > prompt, reasoning > completion) stay as they were reported.
@@ -35,8 +36,11 @@ def read_counts(usage: Object) -> TokenUsage | None:
     """Counts of one usage object; None where it has none (costs alone, units alone)."""
     if not has_counts(usage):
         return None
-    input_tokens = first_count(usage, "prompt_tokens", "input_tokens")
-    output_tokens = first_count(usage, "completion_tokens", "output_tokens")
+    # Gateways that fill both spellings leave 0 in the one they do not use.
+    input_tokens = first_count(usage, "prompt_tokens", "input_tokens") or first_count(usage, "input_tokens", "prompt_tokens")
+    output_tokens = first_count(usage, "completion_tokens", "output_tokens") or first_count(
+        usage, "output_tokens", "completion_tokens"
+    )
     total_tokens = count(usage.get("total_tokens"))
     if input_tokens is None and output_tokens is None:  # Voyage and rerankers report a total alone: all of it is input
         input_tokens, output_tokens = total_tokens, 0
@@ -89,6 +93,8 @@ def read_units(usage: Object) -> dict[str, Decimal]:
         found["web_searches"] = first_count(tools, "web_search_requests", "web_search_calls")
         found["file_searches"] = first_count(tools, "file_search_calls", "document_search_calls")
         found["code_sessions"] = count(tools.get("code_interpreter_calls"))
+    if "connectors" in usage:  # Mistral's conversations
+        found["web_searches"] = found.get("web_searches") or count(mapping(usage["connectors"]).get("web_search"))
     if "num_search_queries" in usage:
         found["web_searches"] = found.get("web_searches") or count(usage["num_search_queries"])
     if "seconds" in usage or "prompt_audio_seconds" in usage:
@@ -118,6 +124,8 @@ def _with_hidden(
     hidden = total_tokens - input_tokens - output_tokens
     if hidden <= 0:
         return input_tokens, output_tokens, reasoning
+    if hidden == count(usage.get("connector_tokens")):
+        return input_tokens + hidden, output_tokens, reasoning
     if hidden == reasoning:
         return input_tokens, output_tokens + hidden, reasoning
     if hidden == audio or amount(usage.get("prompt_audio_seconds")):

@@ -9,25 +9,25 @@ from decimal import Decimal
 
 from proxy.usage.dialects import anthropic, openai_counts
 from proxy.usage.dialects.failures import error_text
-from proxy.usage.dialects.fields import Object, count, first_mapping, text
+from proxy.usage.dialects.fields import Object, count, first_mapping, mapping, text
 from proxy.usage.dialects.findings import Findings
 
 
 class OtherUsage:
-    """Objects of no known format that hold `usage` or `usage_info`."""
+    """Objects of no known format that hold `usage`, `usage_info`, or `meta_info` (SGLang), or inside `result` (Cloudflare)."""
 
     api = ""
     """Not told by the bytes: the request's guess stands."""
-    needles = (b'"usage', b'"error"')
+    needles = (b'"usage', b'"meta_info"', b'"error"')
 
     @staticmethod
     def matches(name: str, event: Object) -> bool:
         """Any object with a usage object."""
-        return bool(first_mapping(event, "usage", "usage_info"))
+        return bool(_usage(event))
 
     def read(self, name: str, event: Object, found: Findings) -> None:
         """A body, or the last of several events."""
-        usage = first_mapping(event, "usage", "usage_info")
+        usage = _usage(event)
         is_separate = "input_tokens" in usage and ("cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage)
         found.usage = (anthropic.read_counts(usage) if is_separate else openai_counts.read_counts(usage)) or found.usage
         found.cost_usd = openai_counts.read_cost_usd(usage) or found.cost_usd
@@ -37,3 +37,7 @@ class OtherUsage:
             found.units["pages"] = Decimal(pages)
         found.set_labels(text(event.get("model")), text(event.get("id")), openai_counts.read_service_tier(event, usage))
         found.error = error_text(event) or found.error
+
+
+def _usage(event: Object) -> Object:
+    return first_mapping(event, "usage", "usage_info", "meta_info") or mapping(mapping(event.get("result")).get("usage"))

@@ -10,6 +10,8 @@ from proxy.usage.dialects.anthropic import AnthropicBatchResults, AnthropicCompl
 from proxy.usage.dialects.bedrock import BedrockConverse, BedrockNative
 from proxy.usage.dialects.cohere import Cohere
 from proxy.usage.dialects.gemini import GeminiContent, GeminiEmbeddings, GeminiInteractions, VertexPredict
+from proxy.usage.dialects.llama_api import LlamaApi
+from proxy.usage.dialects.model_servers import LlamaCpp, TextGenerationInference, Watsonx
 from proxy.usage.dialects.ollama import Ollama
 from proxy.usage.dialects.openai_chat import OpenAIChat
 from proxy.usage.dialects.openai_jobs import OpenAIBatch, OpenAIRuns
@@ -17,6 +19,8 @@ from proxy.usage.dialects.openai_lists import OpenAIList
 from proxy.usage.dialects.openai_media import OpenAIAudio, OpenAIImages
 from proxy.usage.dialects.openai_responses import OpenAIResponses
 from proxy.usage.dialects.other_usage import OtherUsage
+from proxy.usage.dialects.stored_work import GeminiBatch, Replicate
+from proxy.usage.dialects.vercel_model import VercelModel
 
 DIALECTS: tuple[type[Dialect], ...] = (
     OpenAIChat,
@@ -25,6 +29,7 @@ DIALECTS: tuple[type[Dialect], ...] = (
     Cohere,
     GeminiEmbeddings,
     GeminiInteractions,
+    VercelModel,
     BedrockConverse,
     OpenAIRuns,
     OpenAIBatch,
@@ -37,6 +42,12 @@ DIALECTS: tuple[type[Dialect], ...] = (
     GeminiContent,
     AnthropicBatchResults,
     AnthropicComplete,
+    TextGenerationInference,
+    LlamaCpp,
+    Watsonx,
+    LlamaApi,
+    GeminiBatch,
+    Replicate,
     OtherUsage,
 )
 
@@ -57,6 +68,10 @@ GENERATING_APIS = frozenset(
         "ollama.generate",
         "mistral.fim",
         "huggingface.generate",
+        "llamacpp.completion",
+        "watsonx.generate",
+        "llama_api.chat",
+        "vercel.language_model",
     }
 )
 """APIs whose output is text made token by token: an answer that was cut can be estimated from the text seen."""

@@ -70,6 +70,12 @@ def read(path: str, body: bytes | None = CHAT, method: str = "POST", query: str 
         ("/v1/ocr", "mistral.ocr"),
         ("/v1/predictions", "replicate.predictions"),
         ("/generate_stream", "huggingface.generate"),
+        ("/completion", "llamacpp.completion"),
+        ("/infill", "llamacpp.completion"),
+        ("/ml/v1/text/generation", "watsonx.generate"),
+        ("/ml/v1/text/generation_stream", "watsonx.generate"),
+        ("/ml/v1/text/chat_stream", "openai.chat"),
+        ("/v1/ai/language-model", "vercel.language_model"),
         ("/v1/some/new/call", "unknown"),
         ("/", "unknown"),
         ("/v1/messages/count_tokens/..", "anthropic.messages"),
@@ -107,6 +113,7 @@ def test_a_post_that_makes_work_is_metered(path: str, api: str) -> None:
         ("/api/show", "ollama.models"),
         ("/api/blobs/sha256:00", "ollama.models"),
         ("/tokenize", "count_tokens"),
+        ("/v1/tokenize-text", "count_tokens"),
     ],
 )
 def test_a_post_known_to_be_free_is_not_metered_and_its_body_is_not_read(path: str, api: str) -> None:
@@ -226,6 +233,13 @@ def test_a_deployment_beside_the_bodys_model_is_reported_too() -> None:
 
 def test_other_models_in_paths() -> None:
     assert read("/models/HuggingFaceH4/zephyr-7b-beta", b'{"inputs":"x"}').model == "HuggingFaceH4/zephyr-7b-beta"
+    assert read("/serving-endpoints/my-llama/invocations", b'{"messages":[]}').model == "my-llama"
+    assert read("/ml/v1/text/chat", b'{"model_id":"ibm/granite-x","messages":[]}').model == "ibm/granite-x"
+
+
+@pytest.mark.parametrize("path", ["/generate_stream", "/ml/v1/text/generation_stream", "/ml/v1/text/chat_stream"])
+def test_paths_that_stream_whatever_the_body_says(path: str) -> None:
+    assert read(path, b'{"inputs":"x"}').is_stream
     assert read("/v1/models/meta/llama-3/predictions", b'{"input":{}}').model == "meta/llama-3"
     assert read("/client/v4/accounts/a/ai/run/@cf/meta/llama-3", b"{}").model == "@cf/meta/llama-3"
 

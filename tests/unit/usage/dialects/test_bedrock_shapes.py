@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from proxy.usage.tokens import Exactness
@@ -141,3 +143,16 @@ def test_error_type_comes_from_the_header():
     headers = ((b"x-amzn-errortype", b"ThrottlingException:http://internal.amazon.com/x"),)
     reading = weigh(b'{"message":"Too many tokens"}', facts("bedrock.converse"), status=429, headers=headers)
     assert (reading.error, reading.usage) == ("ThrottlingException: Too many tokens", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"images": ["aGk=", "aGk="], "error": None},
+        {"seeds": [1, 2], "finish_reasons": [None, None], "images": ["aGk=", "aGk="]},
+        {"result": "success", "artifacts": [{"base64": "aGk=", "finishReason": "SUCCESS"}, {"base64": "aGk="}]},
+    ],
+)
+def test_pictures_are_counted_one_by_one(body):
+    usage = exact(weigh(sse(body)[6:], facts("bedrock.invoke", model="amazon.titan-image")))
+    assert (usage.input_tokens, usage.units) == (None, {"images": Decimal(2)})

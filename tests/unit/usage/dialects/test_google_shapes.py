@@ -190,3 +190,28 @@ def test_vertex_predictions():
         b'{"predictions":[{"bytesBase64Encoded":"aGk=","mimeType":"image/png"}]}', facts("vertex.predict", model="imagen")
     )
     assert exact(images).units == {"images": Decimal(1)}
+
+
+def test_interaction_without_its_object_name():
+    bare = {name: value for name, value in interaction(usage=INTERACTION_USAGE).items() if name != "object"}
+    assert counts(exact(weigh(sse(bare)[6:], facts("gemini.interactions")))) == (55, 0, None, 59, 56)
+
+
+def test_texts_of_predict_count_in_the_metadata():
+    sides = {
+        "inputTokenCount": {"totalTokens": 5, "totalBillableCharacters": 20},
+        "outputTokenCount": {"totalTokens": 6, "totalBillableCharacters": 21},
+    }
+    answer = {"predictions": [{"content": "x"}], "metadata": {"tokenMetadata": sides}}
+    assert counts(exact(weigh(sse(answer)[6:], facts("vertex.predict", model="text-x")))) == (5, None, None, 6, None)
+
+
+def test_batch_is_billed_when_it_has_ended_and_once():
+    begun = {"name": "batches/b1", "metadata": {"model": "models/gemini-x", "state": "BATCH_STATE_PENDING"}}
+    reading = weigh(sse(begun)[6:], facts("gemini.batches"))
+    assert (reading.usage, reading.is_usage_missing, reading.billing_key) == (None, False, None)
+    answers = [{"response": part(usage=USAGE)}, {"error": {"code": 4}}, {"response": part(usage=USAGE)}]
+    done = begun | {"done": True, "response": {"inlinedResponses": {"inlinedResponses": answers}}}
+    reading = weigh(sse(done)[6:], facts("openai.batches", is_metered=False))
+    assert (reading.api, counts(exact(reading))) == ("gemini.batches", (2 * 58, 2 * 20, None, 2 * 42, 2 * 12))
+    assert (reading.billing_key, reading.service_tier, reading.response_model) == ("batch:batches/b1", "batch", "gemini-x-001")

@@ -362,3 +362,21 @@ def test_unknown_formats_are_counted_by_their_usage_object():
     assert (exact(ocr).units, ocr.response_model) == ({"pages": Decimal(6)}, "ocr-1")
     separate = {"answer": "x", "usage": {"input_tokens": 5, "cache_read_input_tokens": 7, "output_tokens": 3}}
     assert exact(weigh(sse(separate)[6:], facts("unknown"))).input_tokens == 5 + 7
+
+
+def test_connectors_of_mistral_feed_the_model_and_searches_are_units():
+    usage = {"prompt_tokens": 188, "completion_tokens": 55, "total_tokens": 7355, "connector_tokens": 7112}
+    answer = {"object": "conversation.response", "usage": usage | {"connectors": {"web_search": 2}}, "outputs": []}
+    reading = weigh(sse(answer)[6:], facts("mistral.conversations"))
+    assert counts(exact(reading)) == (188 + 7112, None, None, 55, None)
+    assert reading.usage.units == {"web_searches": Decimal(2)}
+    begun = ("conversation.response.started", {"type": "conversation.response.started", "conversation_id": "c"})
+    piece = ("message.output.delta", {"type": "message.output.delta", "content": "hello", "model": "mistral-x"})
+    done = ("conversation.response.done", {"type": "conversation.response.done", "usage": usage | {"connector_tokens": 7112}})
+    stream = weigh(sse(begun, *[piece] * 25, done), facts("mistral.conversations", is_stream=True), content_type=SSE)
+    assert counts(exact(stream)) == (188 + 7112, None, None, 55, None)
+
+
+def test_gateways_that_fill_both_spellings_leave_a_zero_in_one():
+    usage = {"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
+    assert counts(exact(weigh(chat(usage), facts("openai.chat")))) == (10, None, None, 20, None)
