@@ -134,7 +134,7 @@ _START, _INSIDE, _COMMENT = range(3)
 
 
 class UsageEventRemover:
-    """Takes our usage event (`choices: []` and a usage object) out of an OpenAI-style SSE stream.
+    """Takes our usage event (`choices: []`, a usage object, no content) out of an OpenAI-style SSE stream.
 
     Bytes leave in the feed they came in, except those of an unfinished event that may still turn out to be the usage event: what
     begins with `data:` and has shown no choice yet, at most 64 KiB of it. Line ends may be LF or CRLF.
@@ -206,13 +206,19 @@ class UsageEventRemover:
 
 
 def _is_usage_event(event: bytes) -> bool:
+    """Whether it is the usage event and nothing else: one that also brings an error, or a list (xAI's citations, search
+    results), tells the client what no other event does, and stays."""
     if not event.startswith(_DATA) or _SUSPECT.search(event) is None:
         return False
     try:
         document = orjson.loads(b"\n".join(_DATA_LINE.findall(event)))
     except orjson.JSONDecodeError:
         return False
-    return type(document) is dict and document.get("choices") == [] and type(document.get("usage")) is dict
+    if type(document) is not dict or document.get("choices") != [] or type(document.get("usage")) is not dict:
+        return False
+    return not document.get("error") and not any(
+        name != "choices" and value and type(value) is list for name, value in document.items()
+    )
 
 
 def _may_be_usage_event(text: bytes, at: int, scanned: int) -> bool:

@@ -26,6 +26,17 @@ STREAMS = {
     "usage with a choice stays": [FIRST, IN_CHOICES, DONE],
     "null usage stays": [FIRST, NULL_USAGE, (USAGE,), DONE],
     "comments and blank lines": [COMMENT, b"\n\n", FIRST, b": ping\n", b"\n", FIRST, (USAGE,), b"\n", DONE],
+    "citations in the usage event": [
+        FIRST,
+        b'data: {"id":"c1","choices":[],"citations":["https://example.com"],"usage":{"total_tokens":1}}\n\n',
+        DONE,
+    ],
+    "an error in the usage event": [FIRST, b'data: {"choices":[],"usage":{"total_tokens":1},"error":{"code":502}}\n\n', DONE],
+    "timings and nothing new in it": [
+        FIRST,
+        (b'data: {"choices":[],"usage":{"total_tokens":1},"citations":[],"error":null,"timings":{"cache_n":0}}\n\n',),
+        DONE,
+    ],
     "usage first": [(USAGE,), FIRST, DONE],
     "usage twice": [FIRST, (USAGE,), (USAGE,), DONE],
     "other fields": [b"event: message\nid: 7\n" + FIRST, b"retry: 10\n\n", (USAGE,), b"event: x\n" + DONE],
