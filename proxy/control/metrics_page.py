@@ -37,4 +37,5 @@ async def say_ready(request: web.Request) -> web.Response:
         await context_of(request).ledger.change_marker()
     except LedgerError as failure:
         raise ApiError(503, "ledger_away", str(failure)) from None
-    return json_reply({"status": "ready"})
+    spool = context_of(request).drain_stats()
+    return json_reply({"status": "ready", "spool": {name: figure for name, figure in spool.items() if name.startswith("backlog_")}})

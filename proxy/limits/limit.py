@@ -55,6 +55,8 @@ class Refusal:
     """False where the demand alone is larger than the whole limit."""
     reason: str = "limit"
     """`limit`, or `store_away` where the counters cannot be reached and the limit says `closed`."""
+    store_mode: str = "normal"
+    """normal, local or closed: which policy refused it while the store was away."""
 
 
 class Held(NamedTuple):

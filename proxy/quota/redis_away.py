@@ -8,6 +8,7 @@ its hold there with its next renewal.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from proxy.limits.limit import Demand, Refusal, Reservation
 from proxy.quota.memory_store import MemoryQuotaStore
@@ -33,18 +34,18 @@ class AwayAdmission:
         """A reservation without Redis, or why not."""
         for limit, wanted in demands:
             if limit.on_store_failure == "closed":
-                self._figures.closed_refusals += 1
-                return Refusal(limit, 0, 0, wanted, WAIT_SECONDS, True, "store_away")
+                self._figures.closed_decisions += 1
+                return Refusal(limit, 0, 0, wanted, WAIT_SECONDS, True, "store_away", "closed")
         own: Reservation | None = None
         counted_here = [demand for demand in demands if demand.limit.on_store_failure == "local"]
         if counted_here:
             outcome = self.local.reserve_now(hold_id, counted_here, now, lease_seconds)
+            self._figures.local_decisions += 1
             if isinstance(outcome, Refusal):
-                return outcome
+                return replace(outcome, store_mode="local")
             own = outcome
-            self._figures.local_admissions += 1
         else:
-            self._figures.open_admissions += 1
+            self._figures.open_decisions += 1
         self._admitted[hold_id] = own
         return Reservation(hold_id, plan.held(amounts), now + lease_seconds, store_mode="local" if own else "open", ticket=plan)
 

@@ -32,10 +32,12 @@ class RedisFigures:
 
     failures: int = 0
     """Calls and probes that failed."""
-    local_admissions: int = 0
-    open_admissions: int = 0
-    closed_refusals: int = 0
-    """Requests that a limit with `on_store_failure: closed` refused because Redis was away."""
+    local_decisions: int = 0
+    """Calls that were admitted or refused by this process' own counters because Redis was away."""
+    open_decisions: int = 0
+    """Calls that were let go uncounted, because all their limits say `open`."""
+    closed_decisions: int = 0
+    """Calls that a limit with `on_store_failure: closed` refused."""
     repeated: int = 0
     """Settlements sent again."""
     lost_settlements: int = 0

@@ -234,13 +234,14 @@ def _denied(refusal: Refusal) -> Denied:
             limit.name,
             limit.window,
             5.0,
+            store_mode=refusal.store_mode,
         )
     if not refusal.can_ever_fit:
         message = (
             f"This request may use {_amount(limit, refusal.wanted)}, more than all of {limit.name} "
             f"({_amount(limit, limit.amount)}). Send a smaller request or set a smaller output cap (max_tokens)."
         )
-        return Denied("quota_exceeded", "limit_too_small", message, limit.name, limit.window, None)
+        return Denied("quota_exceeded", "limit_too_small", message, limit.name, limit.window, store_mode=refusal.store_mode)
     kind = "rate_limited" if limit.window in SHORT_WINDOWS else "quota_exceeded"
     used = f"{_amount(limit, refusal.used)} used"
     if refusal.held:
@@ -254,6 +255,7 @@ def _denied(refusal: Refusal) -> Denied:
         limit.name,
         limit.window,
         refusal.retry_after_seconds,
+        store_mode=refusal.store_mode,
     )
 
 

@@ -339,7 +339,9 @@ class Answer(Watched):
     def _begin(self, lines: bytes, size: int | None) -> None:
         assert self._head is not None
         if self.weighing is not None:
-            lines = b"x-weighbridge-request-id: " + self.weighing.request_id.encode() + b"\r\n" + lines
+            lines = (
+                b"x-weighbridge-request-id: " + self.weighing.request_id.encode() + b"\r\n" + self.weighing.policy_line() + lines
+            )
         self.out.begin(self._head, lines, size)
 
     def _let_go(self) -> None:

@@ -28,6 +28,8 @@ class Denied:
     retry_after_seconds: float | None = None
     caller: Caller | None = None
     """Who was refused, where that is known."""
+    store_mode: str = "normal"
+    """`Refusal.store_mode`"""
 
 
 NOBODY = Caller("anonymous", kind="anonymous")

@@ -111,6 +111,7 @@ class Inspector:
                 "state": getattr(state.quota, "state", "normal"),
                 "holds": len(state.live),
                 **({"errors": figures["failures"]} if "failures" in figures else {}),
+                "decisions": {policy: figures[f"{policy}_decisions"] for policy in ("local", "open", "closed") if figures},
             },
             "counters": {
                 "drains_cut": stats.drains_cut,

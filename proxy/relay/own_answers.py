@@ -66,13 +66,27 @@ def refusing(denied: Denied, provider: Provider | None, api: str, request_id: st
     headers = ((b"Content-Type", answer.content_type), *answer.headers)
     if request_id:
         headers += ((b"x-weighbridge-request-id", request_id.encode()),)
+    if denied.store_mode != "normal":
+        headers += ((b"x-weighbridge-on-store-failure", denied.store_mode.encode()),)
     return answer.status, answer.body, headers
 
 
 def readiness(state: RelayState) -> tuple[int, bytes, Headers]:
     """The answer to /readyz."""
-    is_ready = state.is_ready and not state.is_stopping
-    body = {"status": "ready" if is_ready else "not ready", "rules_version": state.rules.version, "stopping": state.is_stopping}
+    is_ready = state.is_ready and not state.is_stopping and not state.spool.is_refusing
+    spool = state.spool.stats()
+    body = {
+        "status": "ready" if is_ready else "not ready",
+        "rules_version": state.rules.version,
+        "stopping": state.is_stopping,
+        "spool": {
+            "segments": spool.segments,
+            "bytes": spool.bytes,
+            "oldest_segment_age_seconds": round(spool.oldest_age_seconds, 3),
+            "lost": spool.lost + state.stats.records_lost,
+            "is_full": spool.is_full,
+        },
+    }
     return 200 if is_ready else 503, orjson.dumps(body), JSON
 
 

@@ -245,6 +245,13 @@ class Weighing:
             caller.tier,
         )
 
+    def policy_line(self) -> bytes:
+        """The header line that says which `on_store_failure` admitted the call; empty while the quota store answers."""
+        reservation = None if self.admitted is None else self.admitted.reservation
+        if reservation is None or reservation.store_mode == "normal":
+            return b""
+        return b"x-weighbridge-on-store-failure: " + reservation.store_mode.encode() + b"\r\n"
+
     def _details(self, reading: Reading) -> dict[str, object] | None:
         """Everything needed to price the call again that has no column of its own."""
         details: dict[str, object] = {}

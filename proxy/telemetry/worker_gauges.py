@@ -78,6 +78,11 @@ class WorkerGauges:
         _add(families, GaugeMetricFamily, "weighbridge_quota_holds", "Reservations not settled yet.", by_worker, quota.get("holds"))
         name, text = "weighbridge_quota_store_errors", "Failed calls of the quota store."
         _add(families, CounterMetricFamily, name, text, by_worker, quota.get("errors"))
+        decisions = quota.get("decisions")
+        if isinstance(decisions, Mapping):
+            name, text = "weighbridge_quota_store_failure_decisions", "Calls decided without the quota store, by on_store_failure."
+            for policy in _QUOTA_STATES[1:]:
+                _add(families, CounterMetricFamily, name, text, {"worker": worker, "policy": policy}, decisions.get(policy))
 
     def _collect_own(self, families: dict[str, Metric], worker: str, stats: Mapping[str, object]) -> None:
         for field, family in (("counters", CounterMetricFamily), ("gauges", GaugeMetricFamily)):

@@ -128,6 +128,7 @@ async def test_metrics_hold_records_workers_and_the_drain(house: Any, record: An
     assert 'weighbridge_tokens_total{kind="input",model="test-model",provider="openai"} 100.0' in text
     assert 'weighbridge_in_flight_requests{worker="0"} 2.0' in text
     assert "weighbridge_spool_backlog_records 7.0" in text
+    assert (await (await house.client.get("/readyz")).json())["spool"] == {"backlog_records": 7}
     assert "weighbridge_workers 1.0" in text
 
 

@@ -101,6 +101,7 @@ async def test_a_full_spool_refuses_where_it_is_told_to(house: House, monkeypatc
         got = await relay.ask(request_bytes())
         assert (got.status, json.loads(got.body)["error"]["code"]) == (503, "spool_full")
         assert upstream.connections == 0
+        assert (await relay.ask(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")).status == 503  # another replica may have room
         record = await relay.record()  # the last 16th of the spool is kept for this
         assert (record.outcome, record.status) == ("denied", 503)
 

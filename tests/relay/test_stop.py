@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 
@@ -111,7 +112,12 @@ async def test_a_call_that_waits_for_a_connection_is_recorded_too(house: House) 
 async def test_readiness_ends_before_service_does(house: House) -> None:
     async with house([[ReadRequest(), ReadToEnd()]], LIMITS) as (relay, _):
         ready = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
-        assert (await relay.ask(ready)).status == 200
+        got = await relay.ask(ready)
+        assert got.status == 200
+        spool = json.loads(got.body)["spool"]
+        assert (spool["segments"], spool["lost"], spool["is_full"]) == (1, 0, False)
+        assert spool["bytes"] > 0
+        assert 0 <= spool["oldest_segment_age_seconds"] < 60
         assert (await relay.ask(ready.replace(b"readyz", b"healthz"))).status == 200
         busy = await relay.client()
         busy.send(request_bytes() + ready)

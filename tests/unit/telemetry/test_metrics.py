@@ -163,6 +163,15 @@ def test_worker_answers_with_odd_shapes_are_passed_over() -> None:
     assert value(metrics, "weighbridge_workers") == 1
 
 
+def test_what_was_decided_without_the_store_is_told_by_policy() -> None:
+    metrics = Metrics("1")
+    decisions = {"local": 5, "open": 0, "closed": 2, "other": 9}
+    metrics.workers.update([{"worker": 1, "quota": {"decisions": decisions}}, {"worker": 2, "quota": {"decisions": {}}}])
+    name = "weighbridge_quota_store_failure_decisions_total"
+    assert [value(metrics, name, worker="1", policy=policy) for policy in decisions] == [5, 0, 2, None]
+    assert value(metrics, name, worker="2", policy="local") is None
+
+
 def test_the_drains_figures_are_metrics() -> None:
     metrics = Metrics("1")
     metrics.drain.update(
