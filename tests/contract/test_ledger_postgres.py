@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+import trustme
 
 from proxy.errors import LedgerError
 from proxy.ledger.ledger import RecordFilter
@@ -21,6 +23,7 @@ from proxy.ledger.postgres_ledger import PostgresLedger
 from proxy.ledger.postgres_schema import make_partitions, migrate
 from proxy.spool.drain import Drain
 from proxy.spool.writer import SpoolWriter
+from tests.fault_proxy import FAULTS, fault_proxy
 from tests.ledger_house import empty
 from tests.sample_records import sample, samples
 from tests.servers import PostgresServer, postgres_server
@@ -210,6 +213,55 @@ async def test_a_server_that_is_away_is_told_at_once_and_found_again(server: Pos
     await late.close()
     with pytest.raises(LedgerError, match="closed"):
         await ledger.append([first])
+
+
+async def test_tls(server: PostgresServer, url: str, tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    (record,) = samples(1, NOW)
+    async with fault_proxy(server.port, context, is_postgres=True) as proxy:
+        through = url.replace(f"127.0.0.1:{server.port}", f"localhost:{proxy.port}")
+        for known, name in ((authority, "ours.pem"), (stranger, "theirs.pem")):
+            known.cert_pem.write_to_path(str(tmp_path / name))
+        trusting = PostgresLedger(f"{through}?sslmode=verify-full&sslrootcert={tmp_path / 'ours.pem'}")
+        assert await trusting.append([record]) == [record]
+        await trusting.close()
+        distrustful = PostgresLedger(f"{through}?sslmode=verify-full&sslrootcert={tmp_path / 'theirs.pem'}")
+        with pytest.raises(LedgerError, match="certificate"):
+            await distrustful.append([record])
+        await distrustful.close()
+
+
+@pytest.mark.parametrize("what", ["silent", "stalled", "half-open", "byte by byte", "reset"])
+async def test_a_bad_line_in_the_middle_of_a_drain_loses_and_doubles_nothing(
+    server: PostgresServer, url: str, tmp_path: Path, what: str
+) -> None:
+    records = samples(2000, NOW, step=timedelta(milliseconds=10))
+    writer = SpoolWriter(tmp_path, fsync="off", segment_bytes=200_000)
+    for record in records:
+        writer.append(record)
+    writer.close()
+    seen: list[str] = []
+    async with fault_proxy(server.port) as proxy, asyncio.timeout(30):
+        ledger = PostgresLedger(url.replace(str(server.port), str(proxy.port)))
+        drain = Drain(tmp_path, ledger.append, [lambda new: seen.extend(record.id for record in new)], batch_records=200)
+        running = asyncio.ensure_future(drain.run())
+        while len(seen) < 400:
+            await asyncio.sleep(0.002)
+        for _ in range(5 if what == "reset" else 1):
+            FAULTS[what](proxy)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
+        proxy.mend()
+        while os.listdir(tmp_path):
+            await asyncio.sleep(0.02)
+        drain.stop()
+        await running
+        assert sorted(seen) == sorted(record.id for record in records)
+        assert (await ledger.sums(RecordFilter()))[0].sums.requests == 2000
+        await ledger.close()
+    assert await in_table(url, "usage_records") == 2000
 
 
 async def test_an_outage_in_the_middle_of_a_drain_loses_and_doubles_nothing(

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -20,9 +21,9 @@ from proxy.quota.redis_store import RedisQuotaStore
 from proxy.quota.redis_url import RedisPlace, parse_url
 from proxy.quota.resp_client import Address, RedisRefused
 from proxy.quota.store import SeedCount
-from tests.fault_proxy import fault_proxy
+from tests.fault_proxy import FAULTS, fault_proxy
 from tests.quota_house import demand, limit
-from tests.servers import RedisCluster, RedisServer, redis_server
+from tests.servers import RedisCluster, RedisServer, redis_sentinel, redis_server
 from tests.waiting import until
 
 UTC = ZoneInfo("UTC")
@@ -326,14 +327,15 @@ class TestAway:
                 admitted = [await store.reserve(f"r{n}", [demand(local), demand(free)], time.time(), 60.0) for n in range(3)]
                 assert [isinstance(one, Reservation) for one in admitted] == [True, True, False]
                 assert isinstance(admitted[2], Refusal)
-                assert (admitted[2].limit, admitted[2].reason) == (local, "limit")
+                assert (admitted[2].limit, admitted[2].reason, admitted[2].store_mode) == (local, "limit", "local")
                 for number in range(5):
                     assert (await taken(store, demand(free), request_id=f"f{number}")).store_mode == "open"
                 refusal = await store.reserve("c", [demand(free), demand(closed), demand(local)], time.time(), 60.0)
                 assert isinstance(refusal, Refusal)
                 assert (refusal.limit, refusal.reason, refusal.can_ever_fit) == (closed, "store_away", True)
+                assert refusal.store_mode == "closed"
                 figures = store.figures
-                assert (figures.local_admissions, figures.open_admissions, figures.closed_refusals) == (2, 5, 1)
+                assert (figures.local_decisions, figures.open_decisions, figures.closed_decisions) == (3, 5, 1)
 
     async def test_what_was_used_meanwhile_is_counted_when_it_is_back(self, server: RedisServer) -> None:
         async with fault_proxy(server.port) as proxy, opened(f"redis://127.0.0.1:{proxy.port}/0") as store:
@@ -388,6 +390,40 @@ class TestAway:
                 await until(lambda: store.breaker_state == "open")
                 with pytest.raises(QuotaStoreError):
                     await store.seed([SeedCount(DAY.counter, "day", window_at("day", time.time(), UTC).id, 5)])
+
+
+class TestBadLine:
+    """Between the store and its server: nobody waits longer than the patience, and in the end everything is counted once."""
+
+    @pytest.mark.parametrize("what", FAULTS)
+    async def test_whatever_goes_wrong_on_the_way(self, server: RedisServer, what: str) -> None:
+        async with (
+            fault_proxy(server.port) as proxy,
+            opened(f"redis://127.0.0.1:{proxy.port}/0", patience_seconds=0.1) as store,
+            opened(server.url) as direct,
+        ):
+            early = [await taken(store, demand(DAY, 10), demand(LANES), request_id=f"early-{number}") for number in range(2)]
+            FAULTS[what](proxy)
+            waits, late = [], []
+            for number in range(8):
+                began = time.monotonic()
+                late.append(await taken(store, demand(DAY, 10), request_id=f"late-{number}"))
+                waits.append(time.monotonic() - began)
+                await asyncio.sleep(0.02)
+                if what == "reset":
+                    proxy.reset()
+            for reservation in (early[0], *late[:4]):
+                store.settle(reservation, {"tokens": 7})
+            store.release(late[4])
+            await asyncio.sleep(0.3)
+            proxy.mend()
+            for reservation in (early[1], *late[5:]):
+                store.settle(reservation, {"tokens": 7})
+            await until(lambda: store.breaker_state == "closed" and not store.unsent_count)
+            await until_numbers(direct, DAY, (9 * 7, 0))
+            await until_numbers(direct, LANES, (0, 0))
+            assert max(waits) < 0.5, waits
+            assert (await taken(store, demand(DAY, 10))).store_mode == "normal"
 
 
 class TestLostData:
@@ -465,32 +501,19 @@ class TestLostData:
             await until_numbers(direct, DAY, (60, 0))
 
 
-async def test_sentinel_names_the_master_and_a_fail_over_is_followed(tmp_path: Path) -> None:
-    folder = tmp_path
-    with (
-        redis_server() as master,
-        redis_server(arguments=("--replicaof", "127.0.0.1", str(master.port), "--repl-diskless-sync-delay", "0")) as replica,
-    ):
-        await until(lambda: b"master_link_status:up" in replica.command("INFO", "replication"))
-        config = folder / "sentinel.conf"
-        config.write_text(
-            f"sentinel monitor house 127.0.0.1 {master.port} 1\nsentinel down-after-milliseconds house 300\n"
-            "sentinel failover-timeout house 2000\nsentinel parallel-syncs house 1\n"
-        )
-        with redis_server(arguments=("--sentinel",), config=config) as sentinel:
-            place = RedisPlace("sentinel", (Address(port=1), Address(port=sentinel.port)), "house")
-            async with opened(place) as store:
-                store.settle(await taken(store, demand(DAY, 10)), {"tokens": 9})
-                await until(lambda: not store.unsent_count)
-                assert await numbers(store, DAY) == (9, 0)
-                await until(lambda: b"num-slaves" in sentinel.command("SENTINEL", "MASTER", "house"))
-                await until(lambda: b"\r\n$10\r\nnum-slaves\r\n$1\r\n1\r\n" in sentinel.command("SENTINEL", "MASTER", "house"), 15)
-                await asyncio.sleep(0.5)
-                master.kill()
-                await until(lambda: store.breaker_state == "open", 15)
-                await until(lambda: store.breaker_state == "closed", 30)
-                assert (await taken(store, demand(DAY, 10))).store_mode == "normal"
-                assert await numbers(store, DAY) == (9, 10)
+async def test_sentinel_names_the_master_and_a_fail_over_is_followed() -> None:
+    with redis_sentinel() as house:
+        place = parse_url(house.url)
+        async with opened(replace(place, addresses=(Address(port=1), *place.addresses))) as store:
+            store.settle(await taken(store, demand(DAY, 10)), {"tokens": 9})
+            await until(lambda: not store.unsent_count)
+            assert await numbers(store, DAY) == (9, 0)
+            await asyncio.sleep(0.5)
+            house.master.kill()
+            await until(lambda: store.breaker_state == "open", 15)
+            await until(lambda: store.breaker_state == "closed", 30)
+            assert (await taken(store, demand(DAY, 10))).store_mode == "normal"
+            assert await numbers(store, DAY) == (9, 10)
 
 
 def test_the_url_fixture_is_what_users_write(redis: RedisServer) -> None:

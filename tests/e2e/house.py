@@ -27,7 +27,7 @@ from typing import Any
 
 ADMIN_KEY = "wb-admin-e2e-0123456789abcdef0123456789"
 PROVIDER_KEY = "sk-the-providers-own-key"
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
 RECORD_SECONDS = 15.0
 ROOT = pathlib.Path(__file__).resolve().parents[2]

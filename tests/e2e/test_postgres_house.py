@@ -23,7 +23,7 @@ from proxy.ledger.migrations import migrations
 from proxy.spool.writer import SpoolWriter
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import ROOT, House, limits_yaml, providers_yaml, virtual_key
-from tests.fault_proxy import FaultProxy, fault_proxy
+from tests.fault_proxy import fault_proxy
 from tests.sample_records import samples
 from tests.servers import PostgresServer, postgres_server
 
@@ -182,43 +182,23 @@ async def test_killed_and_started_again_under_load(postgres: PostgresServer, pro
         assert without < usual * 2, f"a call took {usual:.4f} s with the database and {without:.4f} s without"
 
 
-class SlowProxy(FaultProxy):
-    """Holds every packet of the database back for a while."""
-
-    delay_seconds = 0.0
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_reply: bool) -> None:
-        try:
-            while data := await reader.read(65_536):
-                if is_reply:
-                    await asyncio.sleep(self.delay_seconds)
-                writer.write(data)
-                await writer.drain()
-        except ConnectionError:
-            pass  # cut on purpose
-        finally:
-            writer.close()
-
-
 async def test_a_slow_database_slows_no_call(postgres: PostgresServer, provider: FakeProvider, call: str) -> None:
-    slow = SlowProxy("127.0.0.1", postgres.port)
-    await slow.start()
-    try:
-        async with house_on(postgres.url.replace(str(postgres.port), str(slow.port)), provider) as house:
-            load = Load(house, call)
-            async with load.running():
-                began = time.monotonic()
-                await asyncio.sleep(2.5)
-                middle = time.monotonic()
-                slow.delay_seconds = 0.3  # a commit takes some ten packets: three seconds and more
-                await asyncio.sleep(5.0)
-                end = time.monotonic()
-                slow.delay_seconds = 0.0
-            await asyncio.to_thread(assert_all_there_once, house, load, call)
-            usual, slowed = load.median_seconds(began, middle), load.median_seconds(middle, end)
-            assert slowed < usual * 2, f"a call took {usual:.4f} s, and {slowed:.4f} s while the database was slow"
-    finally:
-        await slow.close()
+    async with (
+        fault_proxy(postgres.port) as slow,
+        house_on(postgres.url.replace(str(postgres.port), str(slow.port)), provider) as house,
+    ):
+        load = Load(house, call)
+        async with load.running():
+            began = time.monotonic()
+            await asyncio.sleep(2.5)
+            middle = time.monotonic()
+            slow.delay_seconds = 0.3  # a commit takes some ten packets: three seconds and more
+            await asyncio.sleep(5.0)
+            end = time.monotonic()
+            slow.delay_seconds = 0.0
+        await asyncio.to_thread(assert_all_there_once, house, load, call)
+        usual, slowed = load.median_seconds(began, middle), load.median_seconds(middle, end)
+        assert slowed < usual * 2, f"a call took {usual:.4f} s, and {slowed:.4f} s while the database was slow"
 
 
 async def test_connections_that_are_cut_in_the_middle_of_commits(
