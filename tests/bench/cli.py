@@ -3,6 +3,7 @@
     python -m tests.bench [--quick]                  everything, tables for README, JSON beside them
     python -m tests.bench plain streams low gateway  some of it
     python -m tests.bench promises [--size small|full] [name …]
+    python -m tests.bench plans [--rows 10000000]              how Postgres reads a ledger of that size
     python -m tests.bench profile [--control] [--stream]       py-spy over a loaded proxy
     python -m tests.bench way [--calls]                        Python's own share, without sockets: the figure to watch
 
@@ -17,7 +18,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import growth, profiling, promises, side_by_side, way
+from tests.bench import growth, plans, profiling, promises, side_by_side, way
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, load_average, raise_file_limit, work_folder
 from tests.bench.peers import find_peers
@@ -35,7 +36,7 @@ QUICK_PEERS = ("nginx", "envoy", "raw")
 def parser() -> argparse.ArgumentParser:
     raw_text = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__, formatter_class=raw_text)
-    made.add_argument("tests", nargs="*", metavar="TEST", help=f"{', '.join(TESTS)}; all where none is named; or promises, profile")
+    made.add_argument("tests", nargs="*", metavar="TEST", help=f"{', '.join(TESTS)}; all where none is named; or as above")
     made.add_argument("--quick", action="store_true", help="under two minutes: side by side only, fewer peers, short rounds")
     made.add_argument("--rounds", type=int, help="interleaved rounds (default 3; quick 2, then 1)")
     made.add_argument("--seconds", type=float, help="length of one measurement (default 3; quick 1.5)")
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--control", action="store_true", help="profile: the control process")
     made.add_argument("--stream", action="store_true", help="profile: streams")
     made.add_argument("--calls", action="store_true", help="way: every function with its calls per request")
-    made.add_argument("--rows", type=int, help="ledger rows to measure beside an empty ledger, and records to drain")
+    made.add_argument("--rows", type=int, help="ledger rows to measure beside an empty ledger, records to drain, records for plans")
     return made
 
 
@@ -59,6 +60,8 @@ def main(argv: list[str]) -> int:
     try:
         if asked.tests[:1] == ["promises"]:
             promises.run(report, asked.size, asked.tests[1:])
+        elif asked.tests == ["plans"]:
+            plans.run(report, asked.rows or 10_000_000)
         elif asked.tests[:1] == ["way"]:
             report.show(way.run())
             if asked.calls:

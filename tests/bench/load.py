@@ -115,7 +115,7 @@ class Bench:
         return found
 
     def _get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.provider_url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.provider_url + path, timeout=60) as answer:
             return bytes(answer.read())
 
     def command(self, target: Target, shape: Shape, processes: Sequence[int] = ()) -> list[str]:

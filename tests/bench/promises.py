@@ -14,12 +14,11 @@ from contextlib import ExitStack, contextmanager
 
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, work_folder
-from tests.bench.proofs import book, kills, outages, overshoot, stops
-from tests.bench.proofs.verdict import Stage, Verdict
+from tests.bench.proofs import book, kills, overshoot, postgres_faults, provider_faults, redis_faults, stops
+from tests.bench.proofs.verdict import EMBEDDED, Stage, Verdict
 from tests.bench.tables import Report, Table
 from tests.servers import postgres_server, redis_cluster, redis_server
 
-EMBEDDED = Stage("embedded")
 Proof = Callable[[Bench, bool], list[Verdict]]
 
 
@@ -33,18 +32,17 @@ def networked(replicas: int, workers: int, *, is_cluster: bool = False) -> Itera
         yield Stage(name, replicas, workers, {"REDIS_URL": url, "DATABASE_URL": postgres.url})
 
 
-def _overshoot(bench: Bench, is_full: bool) -> list[Verdict]:
-    return overshoot.prove(bench, EMBEDDED, clients=200 if is_full else 40, rounds=100 if is_full else 2)
+def _overshoot(kinds: Sequence[overshoot.Kind], replicas: int, *, is_cluster: bool = False) -> Proof:
+    """Endless demand against these kinds of limits; no replicas: embedded."""
 
+    def proof(bench: Bench, is_full: bool) -> list[Verdict]:
+        clients, rounds = (200, 100) if is_full else (40, 1)
+        if not replicas:
+            return overshoot.prove(bench, EMBEDDED, kinds, clients=clients, rounds=rounds)
+        with networked(replicas, 2, is_cluster=is_cluster) as stage:
+            return overshoot.prove(bench, stage, kinds, clients=clients, rounds=rounds)
 
-def _overshoot_shared(bench: Bench, is_full: bool) -> list[Verdict]:
-    with networked(2, 2) as stage:
-        return overshoot.prove(bench, stage, clients=200 if is_full else 40, rounds=100 if is_full else 2)
-
-
-def _overshoot_cluster(bench: Bench, is_full: bool) -> list[Verdict]:
-    with networked(2, 2, is_cluster=True) as stage:
-        return overshoot.prove(bench, stage, clients=200 if is_full else 40, rounds=20 if is_full else 1)
+    return proof
 
 
 def _kills(bench: Bench, is_full: bool) -> list[Verdict]:
@@ -57,11 +55,15 @@ def _kills_shared(bench: Bench, is_full: bool) -> list[Verdict]:
 
 
 def _postgres(bench: Bench, is_full: bool) -> list[Verdict]:
-    return outages.prove_postgres(bench, away_seconds=120.0 if is_full else 2.0)
+    return postgres_faults.prove(bench, away_seconds=180.0 if is_full else 2.0, seconds=20.0 if is_full else 2.0)
 
 
 def _redis(bench: Bench, is_full: bool) -> list[Verdict]:
-    return outages.prove_redis(bench, seconds=10.0 if is_full else 2.0)
+    return redis_faults.prove(bench, seconds=10.0 if is_full else 2.0)
+
+
+def _provider(bench: Bench, is_full: bool) -> list[Verdict]:
+    return provider_faults.prove(bench, seconds=15.0 if is_full else 6.0)
 
 
 def _stops(bench: Bench, is_full: bool) -> list[Verdict]:
@@ -78,13 +80,17 @@ def _book_shared(bench: Bench, is_full: bool) -> list[Verdict]:
 
 
 PROOFS: dict[str, Proof] = {
-    "overshoot": _overshoot,
-    "overshoot-shared": _overshoot_shared,
-    "overshoot-cluster": _overshoot_cluster,
+    "overshoot": _overshoot(overshoot.budgets(), 0),
+    "overshoot-shared": _overshoot(overshoot.budgets(), 2),
+    "overshoot-cluster": _overshoot(overshoot.budgets(), 2, is_cluster=True),
+    "slots": _overshoot([overshoot.SLOTS], 0),
+    "slots-shared": _overshoot([overshoot.SLOTS], 2),
+    "slots-cluster": _overshoot([overshoot.SLOTS], 2, is_cluster=True),
     "kills": _kills,
     "kills-shared": _kills_shared,
     "postgres": _postgres,
     "redis": _redis,
+    "provider": _provider,
     "sigterm": _stops,
     "book": _book,
     "book-shared": _book_shared,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import uvloop
 
-from tests.bench import way
+from tests.bench import plans, way
 from tests.bench.cli import parser
 from tests.bench.load import Bench, Shape, chat_body, measured
 from tests.bench.machine import BenchError, build_tools, work_folder
@@ -22,6 +23,7 @@ from tests.bench.proofs.verdict import PRICES
 from tests.bench.rounds import Direct, Rounds, run_rounds, weigh
 from tests.bench.subjects import Subject, limits_text
 from tests.bench.tables import Report, Table, figure
+from tests.servers import PostgresServer
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +88,16 @@ def test_the_book_adds_up(bench: Bench, subject: Subject) -> None:
     verdict = book.compare(bench, subject.house, "smoke", calls=300)
     assert verdict.is_kept, verdict.found
     assert "300 records of 300 answers" in verdict.found
+
+
+async def test_pages_and_sums_read_no_more_than_they_must(postgres: PostgresServer) -> None:
+    """The plans of all that the ledger asks, small: one that reads every record is found out at 5,000 already."""
+    postgres.run("createdb", "plans")
+    url, first_at = postgres.database_url("plans"), plans.month_of(datetime.now(UTC)) - timedelta(days=plans.DAYS)
+    await plans.fill(url, 5_000, first_at, every=timedelta(days=30))
+    found, _ = await plans.look(url, 5_000, first_at)
+    assert [name for name, seen in found.items() if not plans.is_bounded(name, seen)] == []
+    assert found["newest page"].records_read >= plans.PAGE
 
 
 def test_the_way_without_sockets_serves(tmp_path: Path) -> None:

@@ -39,11 +39,17 @@ class Stage:
     env: Mapping[str, str] = field(default_factory=dict)
 
 
+EMBEDDED = Stage("embedded")
+"""Limits in the process, SQLite."""
+
+
 @contextmanager
-def houses(bench: Bench, stage: Stage, limits: str, server: str = "", prices: str = PRICES) -> Iterator[list[House]]:
+def houses(
+    bench: Bench, stage: Stage, limits: str, server: str = "", prices: str = PRICES, providers: str | None = None
+) -> Iterator[list[House]]:
     """The replicas of a stage, with one configuration. On trouble their logs are shown."""
     files = {
-        "providers.yaml": providers_text(bench.provider_url),
+        "providers.yaml": providers or providers_text(bench.provider_url),
         "limits.yaml": limits,
         "prices.yaml": prices,
         "server.yaml": server,
