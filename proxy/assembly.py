@@ -29,6 +29,7 @@ from proxy.control.alerts.alert_rules import read_alert_rules
 from proxy.control.app import build_app
 from proxy.control.auth import ADMIN_KEY_VARIABLE, admin_digests, ensure_admin_key
 from proxy.control.context import Context
+from proxy.control.digesting import keep_digested
 from proxy.control.oidc import sign_in_from
 from proxy.control.overlay import OverlayKeeper
 from proxy.control.retention import Retention
@@ -305,6 +306,7 @@ async def run_control(
     tasks.start(config_live.watch(told), name="config")
     tasks.start(keep_drain_stats(context, drain), name="drain-stats")
     tasks.start(Retention(context).run(), name="retention")
+    tasks.start(keep_digested(context.ledger), name="digests")
     collect_garbage_seldom()
     link = ChildLink(link_fd)
     link.ready()

@@ -241,6 +241,8 @@ class PostgresServer:
     bin_folder: Path
     folder: Path
     port: int
+    settings: Sequence[str] = ()
+    """`name=value`, after our own and so above them."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
@@ -270,7 +272,8 @@ class PostgresServer:
             "-c",
             "listen_addresses=127.0.0.1",
         ]
-        arguments += ["-c", "fsync=off", "-c", "max_connections=100", "-c", "shared_buffers=32MB"]
+        settings = ("fsync=off", "max_connections=100", "shared_buffers=32MB", *self.settings)
+        arguments += [word for setting in settings for word in ("-c", setting)]
         with (self.folder / "log").open("ab") as log:
             command, options = _as_ordinary_user([str(self.bin_folder / "postgres"), *arguments])
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options)
@@ -322,7 +325,7 @@ def _as_ordinary_user(command: list[str]) -> tuple[list[str], dict[str, object]]
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(settings: Sequence[str] = ()) -> Iterator[PostgresServer]:
     """A PostgreSQL with an empty cluster."""
     bin_folder = postgres_folder()
     folder = Path(tempfile.mkdtemp(prefix="wb-pg-"))
@@ -333,7 +336,7 @@ def postgres_server() -> Iterator[PostgresServer]:
         arguments = ["-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         made = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
         assert made.returncode == 0, made.stderr
-        server = PostgresServer(bin_folder, folder, free_port())
+        server = PostgresServer(bin_folder, folder, free_port(), settings)
         server.start()
         try:
             yield server

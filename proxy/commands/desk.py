@@ -43,6 +43,7 @@ _FILTER_WORDS = {
     "model": "Only this model.",
     "operation": "Only this operation.",
     "session": "Only this session.",
+    "tag": "Only calls that carry this tag, name=value.",
     "outcome": "Only calls that ended so: ok, denied, upstream_error, …",
 }
 Query = dict[str, object]

@@ -24,6 +24,7 @@ FILTERS: tuple[Parameter, ...] = (
     Parameter("model", "Calls that asked for this model, or were answered by it."),
     Parameter("operation", "Calls labelled with this operation."),
     Parameter("session", "Calls labelled with this session."),
+    Parameter("tag", "Calls that carry this tag, `name=value`."),
     Choice("outcome", "Calls that ended this way.", choices=OUTCOMES),
     Parameter("request_id", "The one call with this x-weighbridge-request-id."),
 )
@@ -43,6 +44,7 @@ def read_filter(values: Mapping[str, Any], period: Period, identity: Identity) -
             model=values.get("model"),
             operation=values.get("operation"),
             session=values.get("session"),
+            tag=values.get("tag"),
             outcome=values.get("outcome"),
             request_id=values.get("request_id"),
         )

@@ -25,7 +25,8 @@ from proxy.records import UsageRecord
 
 SAMPLE = 2000
 MAX_ROWS = 10_000
-_GROUP_BY = Choices("group_by", "Whose answers are looked at together.", ("provider", "model"), choices=GROUP_NAMES, at_most=3)
+_GROUPS = tuple(name for name in GROUP_NAMES if name != "tag")
+_GROUP_BY = Choices("group_by", "Whose answers are looked at together.", ("provider", "model"), choices=_GROUPS, at_most=3)
 _LIMIT = Integer("limit", "Rows at most, most calls first.", 200, minimum=1, maximum=1000)
 _KNOWN = (*PERIOD, *FILTERS, _GROUP_BY, _LIMIT)
 Key = tuple[str | None, ...]

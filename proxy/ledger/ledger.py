@@ -17,9 +17,10 @@ from typing import Protocol
 
 from proxy.records import UsageRecord
 
-GROUPS = ("user", "team", "key_id", "provider", "model", "operation", "session", "api", "outcome")
-"""What sums can be grouped by. `model` is response_model, else request_model. `session` is not in the roll-ups and is
-summed from the records."""
+GROUPS = ("user", "team", "key_id", "provider", "model", "operation", "session", "tag", "api", "outcome")
+"""What sums can be grouped by. `model` is response_model, else request_model. `session` and `tag` are not in the
+roll-ups and are summed from the records. A `tag` is one pair, `name=value`: a call with two tags counts in two groups, one without
+in the group None."""
 INTERVALS = ("hour", "day", "week", "month")
 
 
@@ -38,6 +39,8 @@ class RecordFilter:
     model: str | None = None
     operation: str | None = None
     session: str | None = None
+    tag: str | None = None
+    """One pair, `name=value`."""
     outcome: str | None = None
     request_id: str | None = None
 
@@ -235,6 +238,10 @@ class Ledger(Protocol):
     async def reprice(self, prices: Sequence[Repriced]) -> int:
         """Replace the costs of these records and move the sums with them, in one transaction; how many were found. Records that
         count nothing because another has their bill must be left out by the caller (they have no tokens)."""
+
+    async def digest(self) -> bool:
+        """Sum up a few hours or a day that are over, where the store makes use of that; False where nothing is left to do. Changes
+        no answer, only how long it takes."""
 
     async def forget_user(self, user: str) -> int:
         """Delete a person's records, sums and sessions; the number of records."""

@@ -13,6 +13,7 @@ Not here: what the statements say (statements.py, sql/queries/postgres.sql), the
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import itemgetter
@@ -22,7 +23,7 @@ import orjson
 
 from proxy.errors import LedgerError, RefusedRecord
 from proxy.ledger.columns import AT, Batch, storable_batch
-from proxy.ledger.ledger import Entry, Repriced, StoredKey
+from proxy.ledger.ledger import Entry, RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import queries
 from proxy.ledger.partitions import (
     FOREIGN_AT,
@@ -33,6 +34,7 @@ from proxy.ledger.partitions import (
     time_of_id,
 )
 from proxy.ledger.postgres_copy import COPY_COLUMNS, FOREIGN_TEXT, copy_text, minted_texts, months_of
+from proxy.ledger.postgres_digests import digest_next, statements_by_digest
 from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
 from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
 from proxy.ledger.reading import Row, SqlReading, key_values
@@ -45,7 +47,7 @@ from proxy.ledger.rows import (
     time_text,
     without_second_bills,
 )
-from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Statement
+from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Piece, Statement
 from proxy.records import FIELDS, UsageRecord
 
 _JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
@@ -130,11 +132,14 @@ class PostgresLedger(SqlReading):
     async def reprice(self, prices: Sequence[Repriced]) -> int:
         return await self._pool.transaction(lambda connection: self._reprice(connection, prices))
 
+    async def digest(self) -> bool:
+        return await self._pool.transaction(digest_next)
+
     async def forget_user(self, user: str) -> int:
         async def work(connection: Connection) -> int:
             await connection.execute("SET LOCAL statement_timeout = 0")
             count = await self._run_named(connection, "delete_user_records", user)
-            for name in ("delete_user_series", "delete_user_sessions"):
+            for name in ("delete_user_series", "delete_user_sessions", "delete_user_digests"):
                 await self._run_named(connection, name, user)
             return count
 
@@ -295,6 +300,19 @@ class PostgresLedger(SqlReading):
             await self._pool.transaction(lambda connection: make_partitions(connection, needed))
             self._months |= needed
 
+    async def _statements(
+        self, piece: Piece, which: RecordFilter, groups: Sequence[str], starts: Sequence[int]
+    ) -> Sequence[Statement]:
+        if piece.source == "rollups":
+            bounded = await self._bounded(replace(which, start_at=piece.start_at, end_at=piece.end_at))
+            if bounded is None:
+                return []
+            piece = Piece("rollups", bounded.start_at, bounded.end_at)
+            found = await statements_by_digest(self._fetch, self._dialect, piece, which, groups, starts)
+            if found is not None:
+                return found
+        return await super()._statements(piece, which, groups, starts)
+
     async def _fetch(self, statement: Statement) -> Sequence[Row]:
         return await self._pool.fetch(statement.text, *statement.values)
 
@@ -373,5 +391,6 @@ DIALECT = Dialect(
     record_money=lambda name: (f'SUM(r."{name}")',),
     rollup_money=lambda name: (f'SUM(r."{name}")',),
     span=_span,
+    tags='jsonb_each_text(r."tags")',
     record_pruning=_pruning,
 )

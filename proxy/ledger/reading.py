@@ -19,7 +19,16 @@ from proxy.ledger.intervals import interval_starts, zone_of
 from proxy.ledger.ledger import Entry, EntryPage, GroupSums, Page, Point, RecordFilter, StoredKey
 from proxy.ledger.rollup import BUCKET_SECONDS
 from proxy.ledger.rows import json_text, time_text
-from proxy.ledger.statements import Dialect, Statement, checked_groups, entries_statement, page_statement, pieces, sums_statement
+from proxy.ledger.statements import (
+    Dialect,
+    Piece,
+    Statement,
+    checked_groups,
+    entries_statement,
+    page_statement,
+    pieces,
+    sums_statement,
+)
 from proxy.ledger.summing import Totals
 from proxy.records import UsageRecord
 
@@ -81,8 +90,7 @@ class SqlReading:
     async def sums(self, which: RecordFilter, group_by: Sequence[str] = (), limit: int = 1000) -> list[GroupSums]:
         groups = checked_groups(group_by)
         totals = Totals(len(groups), self._amount)
-        for piece in pieces(which, groups):
-            totals.add(await self._fetch(sums_statement(self._dialect, piece, which, groups)))
+        await self._add_sums(totals, which, groups)
         return totals.ranked(groups, limit)
 
     async def timeseries(self, which: RecordFilter, interval: str, timezone: str, group_by: Sequence[str] = ()) -> list[Point]:
@@ -96,9 +104,19 @@ class SqlReading:
         assert bounded.end_at is not None
         starts = interval_starts(bounded.start_at.timestamp(), bounded.end_at.timestamp(), interval, zone)
         totals = Totals(1 + len(groups), self._amount)
-        for piece in pieces(bounded, groups):
-            totals.add(await self._fetch(sums_statement(self._dialect, piece, bounded, groups, starts)))
+        await self._add_sums(totals, bounded, groups, starts)
         return totals.points(groups, starts)
+
+    async def _add_sums(self, totals: Totals, which: RecordFilter, groups: Sequence[str], starts: Sequence[int] = ()) -> None:
+        for piece in pieces(which, groups):
+            for statement in await self._statements(piece, which, groups, starts):
+                totals.add(await self._fetch(statement))
+
+    async def _statements(
+        self, piece: Piece, which: RecordFilter, groups: Sequence[str], starts: Sequence[int]
+    ) -> Sequence[Statement]:
+        """What adds up to the sums of a piece."""
+        return [sums_statement(self._dialect, piece, which, groups, starts)]
 
     async def last_sessions(self, user: str, limit: int = 50) -> list[dict[str, object]]:
         rows = await self._fetch(Statement(self._sql["last_sessions"], [user, limit]))

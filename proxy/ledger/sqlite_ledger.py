@@ -124,6 +124,9 @@ class SqliteLedger(SqlReading):
     async def reprice(self, prices: Sequence[Repriced]) -> int:
         return await self._write(lambda connection: self._reprice(connection, prices))
 
+    async def digest(self) -> bool:
+        return False
+
     async def forget_user(self, user: str) -> int:
         return await self._write(lambda connection: self._forget_user(connection, user))
 

@@ -95,4 +95,5 @@ DIALECT = Dialect(
     record_money=_record_money,
     rollup_money=_rollup_money,
     span=_span,
+    tags='json_each(r."tags")',
 )

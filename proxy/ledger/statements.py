@@ -21,7 +21,10 @@ from proxy.records import FIELDS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLUMNS = ", ".join(f'r."{name}"' for name in FIELDS)
+ONLY_IN_RECORDS = ("session", "tag", "request_id")
+UNKNOWN_TO_ROLLUPS = frozenset(("session", "tag"))
 FILTER_COLUMNS = ("user", "team", "key_id", "provider", "operation", "outcome")
+_TAG = 't."key" || \'=\' || t."value"'
 _TOKENS_OR_NONE = 'COALESCE(NULLIF(r."total_tokens", 0), NULLIF(r."input_tokens", 0), NULLIF(r."output_tokens", 0))'
 
 
@@ -53,6 +56,8 @@ class Dialect:
     span: Callable[[Parameters, str, int, Sequence[object]], tuple[str, str, str]]
     """(parameters, time column, number of the first interval, edges) → (what stands before the table in FROM, condition that
     keeps to the edges, expression of the interval's number); edges are the beginnings and the end of the last."""
+    tags: str
+    """What gives each pair of a record's tags as a row of `key` and `value`, in FROM."""
     record_pruning: Callable[[Parameters, datetime | None, datetime | None, str | None], Sequence[str]] = lambda *_: ()
     """(parameters, start, end, id) → conditions that keep a search out of partitions which cannot hold anything."""
 
@@ -83,7 +88,7 @@ def checked_groups(group_by: Sequence[str]) -> tuple[str, ...]:
 def pieces(which: RecordFilter, group_by: Sequence[str]) -> list[Piece]:
     """Where to sum: roll-ups for whole buckets, records for the rest and for what roll-ups do not know."""
     start, end = which.start_at, which.end_at
-    if which.session is not None or which.request_id is not None or "session" in group_by:
+    if any(getattr(which, name) is not None for name in ONLY_IN_RECORDS) or not UNKNOWN_TO_ROLLUPS.isdisjoint(group_by):
         return [Piece("records", start, end)]
     first = None if start is None else _bucket(start, is_up=True)
     last = None if end is None else _bucket(end, is_up=False)
@@ -120,9 +125,11 @@ def sums_statement(
         conditions = _between(values, time, instant, piece)
     if is_rollup:
         table += ' JOIN "series" AS s ON s."id" = r."series_id"'
+    if "tag" in group_by:
+        table += f" LEFT JOIN {dialect.tags} AS t ON TRUE"
     if not is_rollup:
         conditions += dialect.record_pruning(values, piece.start_at, piece.end_at, which.request_id)
-    conditions += _matches(values, which, side)
+    conditions += _matches(dialect, values, which, side)
     columns = [*groups, *(_rollup_counts() if is_rollup else _record_counts())]
     for name in MONEY_FIELDS:
         columns += dialect.rollup_money(name) if is_rollup else dialect.record_money(name)
@@ -140,7 +147,7 @@ def page_statement(
     piece = Piece("records", which.start_at, which.end_at)
     conditions = _between(values, 'r."started_at"', dialect.record_instant, piece)
     conditions += dialect.record_pruning(values, which.start_at, which.end_at, which.request_id)
-    conditions += _matches(values, which, "r")
+    conditions += _matches(dialect, values, which, "r")
     order, sign = ("ASC", ">") if is_oldest_first else ("DESC", "<")
     if behind is not None:
         conditions.append(
@@ -188,7 +195,7 @@ def _between(values: Parameters, time: str, instant: Callable[[datetime], object
     return conditions
 
 
-def _matches(values: Parameters, which: RecordFilter, side: str) -> list[str]:
+def _matches(dialect: Dialect, values: Parameters, which: RecordFilter, side: str) -> list[str]:
     conditions = [
         f'{side}."{name}" = {values.add(getattr(which, name))}' for name in FILTER_COLUMNS if getattr(which, name) is not None
     ]
@@ -197,6 +204,8 @@ def _matches(values: Parameters, which: RecordFilter, side: str) -> list[str]:
         conditions.append(f'({side}."request_model" = {model} OR {side}."response_model" = {model})')
     if which.session is not None:
         conditions.append(f'{side}."session" = {values.add(which.session)}')
+    if which.tag is not None:
+        conditions.append(f"EXISTS (SELECT 1 FROM {dialect.tags} AS t WHERE {_TAG} = {values.add(which.tag)})")  # noqa: S608 -- as above
     if which.request_id is not None:
         conditions.append(f'{side}."id" = {values.add(which.request_id)}')
     return conditions
@@ -207,10 +216,13 @@ def _where(conditions: Sequence[str]) -> str:
 
 
 def _group(name: str, side: str) -> str:
+    if name == "tag":
+        return _TAG
     return f'COALESCE({side}."response_model", {side}."request_model")' if name == "model" else f'{side}."{name}"'
 
 
-def _outcomes(counted: str, column: str) -> list[str]:
+def outcome_counts(counted: str, column: str) -> list[str]:
+    """Sums of `counted` by how the call ended: ok, denied, failed, client_aborted."""
     failed = ", ".join(f"'{outcome}'" for outcome in FAILED_OUTCOMES)
     tests = (f"{column} = 'ok'", f"{column} = 'denied'", f"{column} IN ({failed})", f"{column} = 'client_aborted'")
     return [f"SUM(CASE WHEN {test} THEN {counted} ELSE 0 END)" for test in tests]
@@ -218,13 +230,13 @@ def _outcomes(counted: str, column: str) -> list[str]:
 
 def _rollup_counts() -> list[str]:
     requests, *others = (f'SUM(r."{name}")' for name in COUNTS)
-    return [requests, *_outcomes('r."requests"', 's."outcome"'), *others]
+    return [requests, *outcome_counts('r."requests"', 's."outcome"'), *others]
 
 
 def _record_counts() -> list[str]:
     return [
         "COUNT(*)",
-        *_outcomes("1", 'r."outcome"'),
+        *outcome_counts("1", 'r."outcome"'),
         *(f'SUM(r."{name}")' for name in TOKEN_FIELDS),
         "SUM(CASE WHEN r.\"usage_source\" = 'estimated' THEN 1 ELSE 0 END)",
         f'SUM(CASE WHEN r."cost_usd" IS NULL AND {_TOKENS_OR_NONE} IS NOT NULL THEN 1 ELSE 0 END)',

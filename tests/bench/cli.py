@@ -5,6 +5,7 @@
     python -m tests.bench promises [--size small|full] [name …]
     python -m tests.bench plans [--rows 10000000]              how Postgres reads a ledger of that size
     python -m tests.bench profile [--control] [--stream]       py-spy over a loaded proxy
+    python -m tests.bench control [--rows 10_000_000]          the control API over many records on PostgreSQL
     python -m tests.bench way [--calls]                        Python's own share, without sockets: the figure to watch
 
 Nothing here runs in the normal tests except test_smoke.py, which looks at correctness and never at time.
@@ -18,7 +19,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import growth, plans, profiling, promises, side_by_side, way
+from tests.bench import answers, growth, plans, profiling, promises, side_by_side, way
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, load_average, raise_file_limit, work_folder
 from tests.bench.peers import find_peers
@@ -47,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--control", action="store_true", help="profile: the control process")
     made.add_argument("--stream", action="store_true", help="profile: streams")
     made.add_argument("--calls", action="store_true", help="way: every function with its calls per request")
-    made.add_argument("--rows", type=int, help="ledger rows to measure beside an empty ledger, records to drain, records for plans")
+    made.add_argument("--database", metavar="URL", help="control: a PostgreSQL that was filled before")
+    made.add_argument("--rows", type=int, help="ledger rows beside an empty ledger, records to drain, of plans and of control")
     return made
 
 
@@ -66,6 +68,8 @@ def main(argv: list[str]) -> int:
             report.show(way.run())
             if asked.calls:
                 print(way.calls())
+        elif asked.tests[:1] == ["control"]:
+            answers.run(report, asked.rows or 10_000_000, asked.database)
         elif asked.tests[:1] == ["profile"]:
             profiling.run(is_control=asked.control, is_stream=asked.stream, seconds=asked.seconds or 6.0)
             return 0

@@ -15,6 +15,7 @@ import pytest
 from proxy.control import openapi
 from proxy.control.alerts.alert import Alert
 from proxy.control.app import routes
+from proxy.control.filters import GROUP_NAMES
 
 ADMIN, ALICE = "admin-key-of-the-tests", "wb-alice-key-of-the-tests"
 MARK = "bobsecret"
@@ -51,12 +52,12 @@ def queries(operation: dict[str, Any]) -> list[dict[str, str]]:
     known = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "query"}
     about_bob = {
         "user": "bob", "team": f"{MARK}-team", "key": "b0b0b0b0b0b0", "model": f"{MARK}-model", "operation": f"{MARK}-operation",
-        "session": f"{MARK}-session", "request_id": BOBS_RECORD,
+        "session": f"{MARK}-session", "tag": f"t={MARK}", "request_id": BOBS_RECORD,
     }  # fmt: skip
     asked: list[dict[str, str]] = [{}]
     asked += [{name: value} for name, value in about_bob.items() if name in known]
     if "group_by" in known:
-        asked += [{"group_by": name} for name in ("user", "team", "key", "model", "operation", "session")]
+        asked += [{"group_by": name} for name in GROUP_NAMES if f"({name}|" in str(operation) or f"|{name}" in str(operation)]
     if "range" in known:
         asked.append({"range": "all"})
     return asked

@@ -89,6 +89,30 @@ async def test_summary_takes_repeated_group_by_and_compares_with_the_period_befo
     assert whole["previous"]["from"] == "2026-11-17T00:00:00.000000Z"
 
 
+async def test_tags_are_grouped_by_pair_and_filtered(house: Any, record: Any) -> None:
+    await house.ledger.append(
+        [
+            record(tags={"env": "prod", "app": "bot"}),
+            record(tags={"env": "prod"}, started_at="2026-11-17T10:00:00.000000Z"),
+            record(tags={"env": "test=1"}),
+            record(),
+        ]
+    )
+    answer = await house.get("/usage/summary", range="week", group_by="tag")
+    found = {row["tag"]: row["requests"] for row in answer["groups"]}
+    assert found == {"env=prod": 2, "app=bot": 1, "env=test=1": 1, None: 1}
+    assert answer["totals"]["requests"] == 4
+    assert (await house.get("/usage/summary", range="week", tag="env=prod"))["totals"]["requests"] == 2
+    assert (await house.get("/usage/summary", range="week", tag="env=prod", group_by="tag,user"))["groups"][0]["user"] == "alice"
+    points = (await house.get("/usage/timeseries", range="week", tag="env=prod"))["points"]
+    assert [point["requests"] for point in points] == [1, 1]
+    points = (await house.get("/usage/timeseries", range="week", group_by="tag"))["points"]
+    assert [point["requests"] for point in points if point["tag"] == "env=prod"] == [1, 1]
+    records = (await house.get("/usage/records", tag="env=test=1"))["records"]
+    assert [one["tags"] for one in records] == [{"env": "test=1"}]
+    assert (await house.get("/usage/records", tag="env"))["records"] == []
+
+
 async def test_points_begin_where_the_zone_says(house: Any, record: Any) -> None:
     await house.ledger.append([record(started_at="2026-11-17T23:30:00.000000Z"), record(started_at="2026-11-18T10:00:00.000000Z")])
     in_berlin = await house.get("/usage/timeseries", interval="day", range="week", timezone="Europe/Berlin")

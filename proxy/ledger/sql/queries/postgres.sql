@@ -93,6 +93,10 @@ DELETE FROM "usage_records" WHERE "user" = $1;
 -- name: delete_user_series
 DELETE FROM "series" WHERE "user" = $1;
 
+-- name: delete_user_digests
+DELETE FROM "digests" AS d WHERE d."user" = $1
+    OR NOT EXISTS (SELECT 1 FROM "digested" AS m WHERE m."level" = d."level" AND m."at" = d."at");
+
 -- name: delete_user_sessions
 DELETE FROM "sessions" WHERE "user" = $1;
 
