@@ -31,7 +31,7 @@ from proxy.rules import Rules
 KEY_ID_LENGTH = 12
 OWN_USER_LABEL = "header:x-weighbridge-user"
 """Always looked at first: it can mean nothing else."""
-DEFAULT_ALERTS = (0.5, 0.8, 0.9, 1.0)
+DEFAULT_ALERTS = (0.5, 0.75, 0.8, 0.9, 1.0)
 
 
 def build_rules(

@@ -129,6 +129,7 @@ _ALERT: Schema = {
     "user": TEXT_OR_NULL,
     "team": TEXT_OR_NULL,
     "facts": FREE,
+    "ends_at": INSTANT_OR_NULL,
     "changed_by": TEXT,
     "changed_at": INSTANT,
 }
@@ -321,7 +322,7 @@ SCHEMAS: Schema = {
             }
         }
     ),
-    "Alert": _object(_ALERT, ("team", "changed_by", "changed_at")),
+    "Alert": _object(_ALERT, ("team", "ends_at", "changed_by", "changed_at")),
     "AlertPage": _object({"alerts": _list("Alert"), "next_cursor": TEXT_OR_NULL}),
     "Destinations": _object({name: {"type": "array", "items": FREE} for name in ("destinations", "configured")}),
     "TrialSent": _object({"delivered": FLAG, "delivery": TEXT, "error": TEXT_OR_NULL}),
@@ -379,6 +380,7 @@ SCHEMAS: Schema = {
                     {
                         "provider": TEXT,
                         "model": TEXT,
+                        "ability_class": TEXT_OR_NULL,
                         "cost_usd": MONEY,
                         "other_provider": TEXT,
                         "other_model": TEXT,
@@ -399,6 +401,34 @@ SCHEMAS: Schema = {
                         "cache_write_tokens": COUNT,
                         "cache_share": NUMBER,
                         "is_low": FLAG,
+                        "assumed_share": NUMBER,
+                        "saving_usd": MONEY_OR_NULL,
+                    }
+                ),
+            },
+            "paid_failures": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "provider": TEXT_OR_NULL,
+                        "model": TEXT_OR_NULL,
+                        "outcome": TEXT,
+                        "requests": COUNT,
+                        "total_tokens": COUNT,
+                        "cost_usd": MONEY,
+                    }
+                ),
+            },
+            "under_tier": {
+                "type": "array",
+                "items": _object(
+                    {
+                        "user": TEXT,
+                        "tier": TEXT,
+                        "limit": TEXT,
+                        "amount": {"type": ["integer", "string"]},
+                        "highest": {"type": ["integer", "string"]},
+                        "share": NUMBER,
                     }
                 ),
             },

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -99,6 +100,39 @@ async def test_a_filling_limit_is_told_once_per_window_and_threshold(alarm: Alar
         1000,
     )
     assert {one["kind"] for one in (await house.get("/alerts"))["alerts"]} == {"daily"}
+
+
+async def test_each_threshold_in_turn_and_all_over_when_the_window_is(alarm: Alarm, record: Any) -> None:
+    house = alarm.house
+    for used in (500, 750, 800, 900, 1000):
+        house.worker.used["user:alice:*:tokens"] = used
+        house.context.announce([record()])
+        await alarm.tick(11)
+    told = (await house.get("/alerts", kind="daily"))["alerts"]
+    assert [one["facts"]["threshold"] for one in told] == [1.0, 0.9, 0.8, 0.75, 0.5]
+    assert [one["severity"] for one in told] == ["critical", "warning", "warning", "info", "info"]
+    await house.ask("POST", f"/alerts/{quote(told[1]['id'])}/dismiss")
+    house.worker.used["user:alice:*:tokens"] = 600  # an override made room
+    house.context.announce([record()])
+    await alarm.tick(11)
+    found = {one["facts"]["threshold"]: one["state"] for one in (await house.get("/alerts", kind="daily"))["alerts"]}
+    assert found == {1.0: "resolved", 0.9: "dismissed", 0.8: "resolved", 0.75: "resolved", 0.5: "open"}
+    house.clock.at = 1795046400.0 + 1  # the window's end
+    await alarm.tick(61)
+    found = {one["facts"]["threshold"]: one["state"] for one in (await house.get("/alerts", kind="daily"))["alerts"]}
+    assert found == {1.0: "resolved", 0.9: "dismissed", 0.8: "resolved", 0.75: "resolved", 0.5: "resolved"}
+
+
+async def test_what_belongs_to_an_hour_or_a_day_is_over_with_it(alarm: Alarm, record: Any) -> None:
+    failed = [record(outcome="upstream_error", status=500) for _ in range(30)]
+    alarm.house.context.announce([*failed, record(cost_usd=None, price_source="unknown model")])
+    await alarm.tick(1)
+    assert {name.split(":")[0] for name in await alarm.raised(state="open")} == {"provider_failing", "unpriced_model"}
+    await alarm.tick(3600)
+    assert {name.split(":")[0] for name in await alarm.raised(state="open")} == {"unpriced_model"}
+    await alarm.tick(86_400)
+    assert await alarm.raised(state="open") == []
+    assert len(await alarm.raised(state="resolved")) == 2
 
 
 async def test_a_teams_budget_is_the_houses_alert(alarm: Alarm, record: Any) -> None:

@@ -31,6 +31,9 @@ class Alert:
     team: str | None = None
     """Whose it is, where it is a team's, or the team of its user."""
 
+    ends_at: str | None = None
+    """When it is over in any case (its window ends, the next hour has an alert of its own); None: somebody must say so."""
+
     def as_entry(self) -> Entry:
         body: dict[str, object] = {
             "kind": self.kind,
@@ -41,5 +44,6 @@ class Alert:
             "team": self.team,
             "state": "open",
             "facts": self.facts,
+            "ends_at": self.ends_at,
         }
         return Entry(JOURNAL, self.id, self.at, body)

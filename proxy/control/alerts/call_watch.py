@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from proxy.control.alerts.alert import Alert
 from proxy.control.periods import iso
@@ -131,6 +131,7 @@ class CallWatch:
             f"{calls} calls in the last {MINUTES} minutes; {usual:.1f} are usual.",
             user,
             {"calls": calls, "usual": round(usual, 2), "minutes": MINUTES},
+            ends_at=_end_of(now, "hour"),
         )
 
     def _failing(self, provider: str, tally: _Outcomes, minute: int, now: datetime) -> Alert | None:
@@ -154,6 +155,7 @@ class CallWatch:
             f"{failed} of {calls} calls in the last {MINUTES} minutes failed; the last one: {failures.last_error}",
             None,
             {"provider": provider, "calls": calls, "failed": failed, "minutes": MINUTES},
+            ends_at=_end_of(now, "hour"),
         )
 
 
@@ -175,6 +177,7 @@ def _unpriced(key: tuple[str, str, str], record: UsageRecord, now: datetime) -> 
         f"Calls to it count no cost: {record.price_source or 'no price'}. Give its price in prices.yaml, then reprice.",
         None,
         {"provider": record.provider, "model": key[2], "reason": record.price_source},
+        ends_at=_end_of(now, "day"),
     )
 
 
@@ -188,7 +191,14 @@ def _missing(record: UsageRecord, now: datetime) -> Alert:
         f"A successful answer should have carried usage and did not, e.g. in {record.id}; its tokens are not counted.",
         None,
         {"provider": record.provider, "api": record.api, "request_id": record.id},
+        ends_at=_end_of(now, "day"),
     )
+
+
+def _end_of(now: datetime, stretch: str) -> str:
+    """The end of this hour or day: where it goes on, the next one has an alert of its own."""
+    begin = now.replace(minute=0, second=0, microsecond=0)
+    return iso(begin + timedelta(hours=1) if stretch == "hour" else begin.replace(hour=0) + timedelta(days=1))
 
 
 def _forget_oldest(subjects: OrderedDict[str, _Rate] | OrderedDict[str, _Failures]) -> None:

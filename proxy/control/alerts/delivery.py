@@ -197,6 +197,7 @@ def alerts_in(entry: Entry) -> list[Alert]:
             user=row.get("user"),
             facts=row.get("facts") or {},
             team=row.get("team"),
+            ends_at=row.get("ends_at"),
         )
         for row in (rows if isinstance(rows, list) else [])
     ]

@@ -20,7 +20,7 @@ from proxy.control.alerts.call_watch import CallWatch
 from proxy.control.alerts.delivery import CLAIMS, Deliveries
 from proxy.control.alerts.delivery import JOURNAL as DELIVERIES
 from proxy.control.alerts.house_alerts import house_alerts
-from proxy.control.alerts.limit_alerts import limit_alerts
+from proxy.control.alerts.limit_alerts import empty_again, limit_alerts
 from proxy.control.alerts.standing import Standing
 from proxy.control.context import Context
 from proxy.control.figures import money
@@ -107,6 +107,7 @@ class AlertEngine:
             self._anomalies_at = now
         if now - self._resumed_at >= RESUME_EVERY_SECONDS:
             await self._deliveries.resume()
+            await self._standing.settle_over()
             self._resumed_at = now
         if now - self._swept_at >= SWEEP_EVERY_SECONDS:
             await self._sweep()
@@ -154,6 +155,8 @@ class AlertEngine:
             self._users.update(dict.fromkeys(users))  # no worker answers: look again
             return []
         now, thresholds = context.now(), context.rules.alert_at
+        has_room = [alert_id for alert_id in empty_again(statuses, thresholds) if alert_id in self._told]
+        await self._standing.resolve(has_room)
         return [
             alert
             for status in statuses
@@ -200,6 +203,7 @@ class AlertEngine:
             user,
             {name: subject, "resource": spike.resource, "day": str(spike.day), "amount": amount, "average": average},
             team,
+            iso(midnight(self._context.now(), self._context.rules.timezone, 1)),
         )
 
 

@@ -36,6 +36,21 @@ def limit_alerts(
     return found
 
 
+def empty_again(statuses: Iterable[LimitStatus], thresholds: Sequence[float]) -> list[str]:
+    """Ids of alerts that are not true (any more) of these limits: somebody made room, or the day is repriced."""
+    return [
+        _id(status, threshold)
+        for status in statuses
+        for threshold in thresholds
+        if status.limit.amount > 0 and status.used < threshold * status.limit.amount
+    ]
+
+
+def _id(status: LimitStatus, threshold: float) -> str:
+    """The counter is part of it: limits of `defaults` share their name, and count per user."""
+    return f"limit:{status.limit.counter}:{status.limit.name}:{status.window_id}:{threshold:g}"
+
+
 def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | None, at: datetime, team: str | None) -> Alert:
     limit = status.limit
     owner = user if limit.counter.startswith(("user:", "key:")) else None
@@ -43,8 +58,7 @@ def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | N
     used, amount = _shown(limit.resource, status.used), _shown(limit.resource, limit.amount)
     resets = "" if status.resets_at is None else f"; it begins anew at {iso(datetime.fromtimestamp(status.resets_at, UTC))[:16]}Z"
     return Alert(
-        # The counter is part of the name: limits of `defaults` share theirs, and count per user.
-        id=f"limit:{limit.counter}:{limit.name}:{status.window_id}:{threshold:g}",
+        id=_id(status, threshold),
         kind=_kind(limit.resource, str(limit.window)),
         severity=_severity(threshold),
         at=iso(at),
@@ -52,6 +66,7 @@ def _alert(status: LimitStatus, threshold: float, fraction: float, user: str | N
         text=f"{used} of {amount} {limit.resource} are used in this {limit.window} window{resets}.",
         user=owner,
         team=whose if limit.counter.startswith("team:") else team if owner else None,
+        ends_at=None if status.resets_at is None else iso(datetime.fromtimestamp(status.resets_at, UTC)),
         facts={
             "limit": limit.name,
             "counter": limit.counter,

@@ -1,4 +1,5 @@
-"""Alerts about a state of the house (the ledger is behind, the store is away …) resolve by themselves when the state is over."""
+"""Alerts resolve by themselves: those about a state of the house (the ledger is behind, the store is away …) when that is over,
+those of a window, an hour or a day when its end has come, those of a limit when there is room in it again."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from datetime import timedelta
 from proxy.control.alerts.alert import JOURNAL, Alert
 from proxy.control.context import Context
 from proxy.control.periods import iso
+from proxy.ledger.ledger import Entry
 
 HOURLY_KINDS = ("ledger_behind", "store_away")
 """As long as these stand, somebody raises one every hour."""
@@ -16,6 +18,8 @@ LOST_AFTER = timedelta(hours=2)
 """An hourly alert this old that still stands belongs to a process that is gone."""
 _LOOKED_BACK = timedelta(days=7)
 _LOOKED_AT = 500
+_PAGES = 4
+"""The newest 2,000 alerts: what is older and still open is over in anybody's eyes but its own."""
 _LOOK_EVERY_SECONDS = 3600.0
 _UNDECIDED = ("open", "acknowledged")
 
@@ -46,6 +50,28 @@ class Standing:
             await self._resolve(alert_id)
             self._ids.discard(alert_id)
 
+    async def settle_over(self) -> int:
+        """Resolve the alerts whose time is over, whoever raised them; how many.
+
+        Raises:
+            LedgerError: the ledger is away; the next call does it.
+        """
+        now, cursor, count = iso(self._context.now()), None, 0
+        for _ in range(_PAGES):
+            page = await self._context.ledger.entries(JOURNAL, _LOOKED_AT, cursor)
+            over = [entry for entry in page.entries if entry.body.get("state") in _UNDECIDED and _is_over(entry, now)]
+            for entry in over:
+                count += await self._resolve(entry.id)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return count
+
+    async def resolve(self, alert_ids: Iterable[str]) -> None:
+        """Resolve these, where they stand. Raises LedgerError."""
+        for alert_id in alert_ids:
+            await self._resolve(alert_id)
+
     async def _lost(self) -> set[str]:
         now = self._context.now()
         page = await self._context.ledger.entries(JOURNAL, _LOOKED_AT, None, start_at=now - _LOOKED_BACK, end_at=now - LOST_AFTER)
@@ -53,12 +79,19 @@ class Standing:
             entry.id for entry in page.entries if entry.body.get("kind") in HOURLY_KINDS and entry.body.get("state") in _UNDECIDED
         }
 
-    async def _resolve(self, alert_id: str) -> None:
+    async def _resolve(self, alert_id: str) -> bool:
+        """False where it does not stand."""
         entry = await self._context.ledger.entry(JOURNAL, alert_id)
         if entry is None or entry.body.get("state") not in _UNDECIDED:
-            return
+            return False
         changed = {**entry.body, "state": "resolved", "changed_by": "weighbridge", "changed_at": iso(self._context.now())}
         await self._context.ledger.put_entry(replace(entry, body=changed), replace=True)
+        return True
+
+
+def _is_over(entry: Entry, now: str) -> bool:
+    ends_at = entry.body.get("ends_at")
+    return isinstance(ends_at, str) and ends_at <= now
 
 
 def _about(alert_id: str) -> str:
