@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 
+from proxy.routing.response_head import read_response_head
 from proxy.usage.meter import Meter
 from proxy.usage.request_facts import RequestFacts
 from proxy.usage.tokens import Exactness, Reading, TokenUsage
@@ -57,7 +58,9 @@ def facts(api: str = "unknown", **changes: object) -> RequestFacts:
 
 
 def meter(asked: RequestFacts, status: int = 200, content_type: str = SSE, headers: Iterable[tuple[bytes, bytes]] = ()) -> Meter:
-    return Meter(asked, status, [(b"Content-Type", content_type.encode()), *headers], asked.is_stream)
+    sent = [(b"Content-Type", content_type.encode()), *headers]
+    is_plain_json = read_response_head(status, b"OK", sent).is_plain_json
+    return Meter(asked, status, sent, asked.is_stream, is_plain_json=is_plain_json)
 
 
 def weigh(

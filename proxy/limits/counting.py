@@ -29,6 +29,8 @@ SHORT_WAIT_SECONDS = 1.0
 """Guess of the time until running calls give something back: for concurrency, and where only holds are in the way."""
 KEEP_ENDED_SECONDS = 120.0
 """How long an ended window is still there to be settled to and read."""
+MAX_PLACES = 20_000
+"""Sets of limits whose places are remembered; emptied above that."""
 FREE_PER_SWEEP = 5_000
 """Entries of dropped windows given back per sweep: about half a millisecond."""
 STRICT_KEYS = {resource: f"{resource}@strict" for resource in ("tokens", "input_tokens", "output_tokens", "cost_usd", "requests")}
@@ -77,31 +79,23 @@ def counted(held: Held, actual: Mapping[str, int]) -> int:
     return amount if amount > 0 else 0
 
 
-def merge_takes(takes: dict[tuple[str, str], Held], held: Held) -> None:
-    """Add a hold to those of one reservation: once per counter and window, the larger amount and the stricter mode."""
-    key = (held.counter, held.window_id)
-    earlier = takes.get(key)
-    if earlier is not None:
-        mode = max(earlier.mode, held.mode, key=MODE_RANKS.__getitem__)
-        held = earlier._replace(amount=max(earlier.amount, held.amount), mode=mode)
-    takes[key] = held
-
-
-def _merged(takes: list[Held]) -> tuple[Held, ...]:
-    """Each counter and window once. Nearly always they are, and the sets that tell cost a third of a dict of all."""
-    count = len(takes)
-    if len({held.counter for held in takes}) < count and len({(held.counter, held.window_id) for held in takes}) < count:
-        merged: dict[tuple[str, str], Held] = {}
-        for held in takes:
-            merge_takes(merged, held)
-        return tuple(merged.values())
-    return tuple(takes)
+def _merged(takes: Sequence[Held]) -> tuple[Held, ...]:
+    """Each counter and window once: the larger amount and the stricter mode."""
+    merged: dict[tuple[str, str], Held] = {}
+    for held in takes:
+        key = (held.counter, held.window_id)
+        earlier = merged.get(key)
+        if earlier is not None:
+            mode = max(earlier.mode, held.mode, key=MODE_RANKS.__getitem__)
+            held = earlier._replace(amount=max(earlier.amount, held.amount), mode=mode)
+        merged[key] = held
+    return tuple(merged.values())
 
 
 class _Page:
     """The counters of one window: two plain numbers each, absent where 0. `settled` is cut into SHARDS dicts by the key's hash."""
 
-    __slots__ = ("ends_at", "held", "id", "settled", "starts_at")
+    __slots__ = ("ends_at", "held", "id", "is_dropped", "settled", "starts_at")
 
     def __init__(self, window: Window) -> None:
         self.id = window.id
@@ -109,6 +103,7 @@ class _Page:
         self.ends_at = inf if window.ends_at is None else window.ends_at
         self.settled: list[dict[str, int]] = [{} for _ in range(SHARDS)]
         self.held: dict[str, int] = {}
+        self.is_dropped = False
 
     def settled_of(self, counter: str) -> int:
         """The settled part of a counter."""
@@ -128,6 +123,35 @@ class _Page:
             self.held.pop(counter, None)
 
 
+_HELD, _SOFT, _LEASE = range(3)
+_Row = tuple[_Page, dict[str, int], dict[str, int], str, int, int, str, str | None]
+"""Of one limit: page, settled shard, held dict, counter, amount, kind, resource, and its name in STRICT_KEYS where strict."""
+
+
+class _Places:
+    """Where the counters of some limits lie in the windows of now: found once per window, not per request (25 µs for three
+    limits with it, 12 without), and as fast whatever else is counted."""
+
+    __slots__ = ("ends_at", "is_distinct", "limits", "rows", "starts_at", "takes")
+
+    def __init__(self, limits: tuple[Limit, ...], pages: Sequence[_Page]) -> None:
+        self.limits = limits  # kept, because these places are found by the limits' ids
+        self.starts_at = max([page.starts_at for page in pages], default=-inf)
+        self.ends_at = min([page.ends_at for page in pages], default=inf)
+        self.rows: list[_Row] = []
+        self.takes: list[tuple[str, str, str | None, str, str]] = []
+        """counter, resource, window, window id, mode of each."""
+        for limit, page in zip(limits, pages, strict=True):
+            counter, mode = limit.counter, limit.mode
+            kind = _LEASE if limit.window is None else _SOFT if mode == "soft" else _HELD
+            shard = page.settled[hash(counter) & SHARD_MASK]
+            strict_key = STRICT_KEYS.get(limit.resource) if mode == "strict" else None
+            self.rows.append((page, shard, page.held, counter, limit.amount, kind, limit.resource, strict_key))
+            self.takes.append((counter, limit.resource, limit.window, page.id, mode))
+        self.is_distinct = len({(take[0], take[3]) for take in self.takes}) == len(limits)
+        """No two of the limits share a counter in one window."""
+
+
 class Counters:
     """All counters of one process, and the reservations that hold some of them."""
 
@@ -136,6 +160,7 @@ class Counters:
         self._pages: dict[str, _Page] = {}
         self._current: dict[str | None, _Page] = {}
         self._live: dict[str, Reservation] = {}
+        self._places: dict[tuple[int, ...], _Places] = {}
         self._next_expiry_at = inf
         self._to_free: list[dict[str, int]] = []
         self.reclaimed = 0
@@ -160,6 +185,7 @@ class Counters:
         if zone is not self._zone:
             self._zone = zone
             self._current.clear()
+            self._places.clear()
 
     def reserve(self, hold_id: str, demands: Sequence[Demand], now: float, lease_seconds: float) -> Reservation | Refusal:
         """Test all demands and take all holds, or none.
@@ -168,36 +194,61 @@ class Counters:
             hold_id: unused among live reservations; made unique by a suffix where it is not.
             now: Unix seconds; decides the windows.
         """
+        places = self._places.get(tuple([id(demand[0]) for demand in demands]))
+        if places is None or not places.starts_at <= now < places.ends_at:
+            places = self._find_places(demands, now)
         takes: list[Held] = []
         lacking: list[Refusal] = []
-        current = self._current
-        for limit, wanted in demands:
-            window, counter, mode = limit.window, limit.counter, limit.mode
-            page = current.get(window)
-            if page is None or not page.starts_at <= now < page.ends_at:
-                page = self._turn(window, now)
-            settled = page.settled[hash(counter) & SHARD_MASK].get(counter, 0)
-            if (
-                mode != "soft"
-                and window is not None
-                and (wanted <= 0 or settled + wanted + page.held.get(counter, 0) <= limit.amount)
-            ):
-                pass  # `fits`, spelled out for nearly all: a call less per limit
-            elif not fits(limit, settled, page.held.get(counter, 0), wanted):
-                ends_at = None if page.ends_at == inf else page.ends_at
-                lacking.append(refuse(limit, settled, page.held.get(counter, 0), wanted, ends_at, now))
-                continue
-            amount = 0 if mode == "soft" and window is not None else wanted
-            takes.append(Held(counter, limit.resource, window, page.id, amount, mode))
+        for row, (counter, resource, window, window_id, mode), (limit, wanted) in zip(
+            places.rows, places.takes, demands, strict=True
+        ):
+            _, settled, held, _, most, kind, _, _ = row
+            if kind == _HELD:  # `fits`, spelled out for nearly all
+                has_room = wanted <= 0 or settled.get(counter, 0) + held.get(counter, 0) + wanted <= most
+            else:
+                has_room = fits(limit, settled.get(counter, 0), held.get(counter, 0), wanted)
+            if has_room:
+                takes.append(Held(counter, resource, window, window_id, 0 if kind == _SOFT else wanted, mode))
+            else:
+                lacking.append(self._refuse(row, limit, wanted, now))
         if lacking:
             if self._next_expiry_at <= now and self._take_back_expired(now):
                 return self.reserve(hold_id, demands, now, lease_seconds)
             return longest_wait(lacking)
-        while hold_id in self._live:
+        live = self._live
+        while hold_id in live:
             hold_id += "+"
-        reservation = Reservation(hold_id, _merged(takes), now + lease_seconds)
-        self._take(reservation)
+        deadline_at = now + lease_seconds
+        if not places.is_distinct:
+            reservation = Reservation(hold_id, _merged(takes), deadline_at)
+            self._take(reservation)
+            return reservation
+        for row, take in zip(places.rows, takes, strict=True):
+            if take[4]:
+                held, counter = row[2], row[3]
+                held[counter] = held.get(counter, 0) + take[4]
+        reservation = live[hold_id] = Reservation(hold_id, tuple(takes), deadline_at, ticket=places)
+        if deadline_at < self._next_expiry_at:
+            self._next_expiry_at = deadline_at
         return reservation
+
+    def _find_places(self, demands: Sequence[Demand], now: float) -> _Places:
+        limits = tuple([demand[0] for demand in demands])
+        pages: list[_Page] = []
+        for limit in limits:
+            page = self._current.get(limit.window)
+            if page is None or not page.starts_at <= now < page.ends_at:
+                page = self._turn(limit.window, now)
+            pages.append(page)
+        if len(self._places) >= MAX_PLACES:
+            self._places.clear()
+        places = self._places[tuple(map(id, limits))] = _Places(limits, pages)
+        return places
+
+    def _refuse(self, row: _Row, limit: Limit, wanted: int, now: float) -> Refusal:
+        page, settled, held, counter = row[:4]
+        ends_at = None if page.ends_at == inf else page.ends_at
+        return refuse(limit, settled.get(counter, 0), held.get(counter, 0), wanted, ends_at, now)
 
     def settle(self, reservation: Reservation, actual: Mapping[str, int]) -> None:
         """Replace the holds by the truth, in the windows they were taken in. Idempotent."""
@@ -205,20 +256,42 @@ class Counters:
             return
         reservation.is_closed = True
         is_held = self._live.pop(reservation.id, None) is not None
-        pages = self._pages
-        for held in reservation.held:  # one round for giving back and counting: half the look-ups
-            counter, _, window, window_id, amount, mode = held
-            page = pages.get(window_id)
-            if page is not None and amount and is_held:
-                page.hold(counter, -amount)
-            if window is None:
+        places = reservation.ticket
+        if not isinstance(places, _Places):
+            self._settle_by_name(reservation, actual, is_held)
+            return
+        for (page, settled, held, counter, _, kind, resource, strict_key), part in zip(places.rows, reservation.held, strict=True):
+            amount = part[4]
+            if amount and is_held:
+                left = held.get(counter, 0) - amount
+                if left > 0:
+                    held[counter] = left
+                else:
+                    held.pop(counter, None)
+            if kind == _LEASE:
                 continue
-            used = counted(held, actual)
-            if not used:
+            used = actual.get(resource)
+            if strict_key is not None:
+                used = actual.get(strict_key, used)
+            if used is None and resource == "requests":
+                used = 1
+            if not used or used < 0:
                 continue
-            if page is not None:
-                page.settle(counter, used)
-            if used > amount and mode != "soft":
+            if not page.is_dropped:
+                settled[counter] = settled.get(counter, 0) + used
+            if used > amount and kind == _HELD:
+                self._count_overrun(part, used)
+
+    def _settle_by_name(self, reservation: Reservation, actual: Mapping[str, int], is_held: bool) -> None:
+        """The same for holds that share counters."""
+        for held in reservation.held:
+            page = self._pages.get(held.window_id)
+            if page is not None and held.amount and is_held:
+                page.hold(held.counter, -held.amount)
+            used = 0 if held.window is None else counted(held, actual)
+            if used and page is not None:
+                page.settle(held.counter, used)
+            if used > held.amount and held.mode != "soft":
                 self._count_overrun(held, used)
 
     def release(self, reservation: Reservation) -> None:
@@ -262,6 +335,7 @@ class Counters:
         taken_back = self._take_back_expired(now) if self._next_expiry_at <= now else 0
         for window_id in [page.id for page in self._pages.values() if page.ends_at + KEEP_ENDED_SECONDS <= now]:
             page = self._pages.pop(window_id)
+            page.is_dropped = True
             self._to_free += [*page.settled, page.held]
         self._current = {window: page for window, page in self._current.items() if page.id in self._pages}
         room = FREE_PER_SWEEP

@@ -103,7 +103,10 @@ def hidden_input(document: object) -> int:
         elif type(node) is list:
             for value in node:
                 kind = type(value)
-                if kind is dict or kind is list:
+                if kind is dict:
+                    if len(value) != 2 or type(value.get("content")) is not str or type(value.get("role")) is not str:
+                        waiting.append(value)  # all but a plain message: both its fields are the caller's own words
+                elif kind is list:
                     waiting.append(value)
                 elif kind is str and len(value) <= LONGEST_TYPE_NAME and _names_outside(value):
                     return OPEN_ENDED | TOOLS

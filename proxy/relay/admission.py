@@ -1,20 +1,19 @@
 """May this call go? Stops, allowed models, prices, then every limit in one atomic step.
 
-Fast path: a caller without limits asks no store at all. What is held, by mode, is decided by `limits.estimate.demands`;
-this file only brings together who, what, how much and what it may cost.
+Fast path: a caller without limits asks no store at all. What is the same for all calls of a caller to a model is in a Plan
+(limits/plan.py), which also says what is held, by mode; this file only asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
-from proxy.limits.estimate import Estimator, demands, output_cap_of
+from proxy.limits.estimate import Estimator, output_cap_of
 from proxy.limits.hidden_input import PLAIN, hidden_input
 from proxy.limits.limit import Demand, Limit, Refusal, Reservation
-from proxy.pricing.tariff import Tariff
+from proxy.limits.plan import Plan
 from proxy.quota.store import QuotaStore
 from proxy.relay.identity import Denied
 from proxy.routing.callers import Caller
@@ -60,51 +59,79 @@ class Admitted:
     """The body must be given this output cap before it is forwarded (`output_cap: inject`)."""
 
 
-async def admit(asked: Asked, body: bytes | None, store: QuotaStore, estimator: Estimator) -> Admitted | Denied:
-    """Test everything that may refuse a call, and take its holds.
-
-    Args:
-        body: the whole plain body; None where it was not read (a form, a session): then it may ask for anything.
-    """
+async def admit(asked: Asked, store: QuotaStore, estimator: Estimator) -> Admitted | Denied:
+    """Test everything that may refuse a call, and take its holds."""
     caller, provider, facts, rules = asked.caller, asked.provider, asked.facts, asked.rules
+    model = facts.model
     if rules.stops:
-        stop = rules.stop_for(provider.name, facts.model, caller)
+        stop = rules.stop_for(provider.name, model, caller)
         if stop is not None:
             reason = stop.get("reason")
             return Denied(
                 "stopped", "emergency_stop", "Calls are stopped by the administrator" + (f": {reason}." if reason else ".")
             )
-    model = facts.model
-    model_key = f"{provider.name}/{model}"
     if not facts.is_metered:
-        return Admitted(None, 0, model_key)
-    if not rules.model_allowed(caller, model):
+        return Admitted(None, 0, f"{provider.name}/{model}")
+    plan = rules.plan_for(caller, provider, model)
+    if not plan.is_allowed:
         named = f"The model '{model}' is" if model else "A request that names no model is"
         return Denied("forbidden_model", "model_not_allowed", f"{named} not among the models allowed for '{caller.user}'.")
-    tariff = rules.pricebook.tariff(provider.name, provider.price_provider, model)
-    if tariff is None and rules.unknown_model == "refuse":
+    if plan.tariff is None and rules.unknown_model == "refuse":
         message = (
             f"No price is known for the model '{model}' of '{provider.name}', "
             "and calls without a price are refused (prices.yaml: unknown_model)."
         )
         return Denied("unpriced_refused", "unknown_model_price", message)
     cap = output_cap_of(facts.api, facts.output_cap_tokens)
-    usual = estimator.usual(model_key, facts.input_bytes, cap, facts.choice_count)
-    limits = rules.limits_for(caller, model)
-    if not limits:
-        return Admitted(None, usual[0], model_key)
-    call = _Call(asked, limits, usual, tariff, model_key, estimator, body)
-    answer = await call.reserve(store, cap)
+    usual = estimator.usual(plan.model_key, facts.input_bytes, cap, facts.choice_count)
+    if not plan.limits:
+        return Admitted(None, usual[0], plan.model_key)
+    hidden = hidden_input(facts.document) if plan.has_strict else PLAIN
+    started_at, lease_seconds = asked.started_at, rules.settings.lease_seconds
+    wanted = plan.demands(estimator, facts, cap, usual, hidden, started_at)
+    answer = await store.reserve(asked.request_id, wanted, started_at, lease_seconds)
     if isinstance(answer, Reservation):
-        return Admitted(answer, usual[0], model_key, call.hidden)
+        return Admitted(answer, usual[0], plan.model_key, hidden)
     if rules.output_cap == "inject" and cap is None and answer.reason == "limit" and answer.limit.mode == "strict":
-        room = await call.room_for_output(store)
+        room = await _room_for_output(plan, asked, store, estimator, hidden)
         if room >= SMALLEST_CAP_TOKENS:
-            again = await call.reserve(store, room)
+            wanted = plan.demands(estimator, facts, room, usual, hidden, started_at)
+            again = await store.reserve(asked.request_id, wanted, started_at, lease_seconds)
             if isinstance(again, Reservation):
-                return Admitted(again, usual[0], model_key, call.hidden, room)
+                return Admitted(again, usual[0], plan.model_key, hidden, room)
             answer = again
     return _denied(answer)
+
+
+async def _room_for_output(plan: Plan, asked: Asked, store: QuotaStore, estimator: Estimator, hidden: int) -> int:
+    """The largest output cap per choice with which this call fits into every strict limit; 0 where none does."""
+    facts = asked.facts
+    input_tokens, room = plan.worst(estimator, facts, None, hidden)
+    strict = [limit for limit in plan.limits if limit.mode == "strict"]
+    for status in await store.status(strict, asked.started_at):
+        left = status.limit.amount - status.used - status.reserved
+        resource = status.limit.resource
+        if resource == "tokens":
+            room = min(room, left - input_tokens)
+        elif resource == "output_tokens":
+            room = min(room, left)
+        elif resource == "cost_usd":
+            room = _affordable(plan, asked, input_tokens, room, left)
+    return max(0, room) // max(1, facts.choice_count)
+
+
+def _affordable(plan: Plan, asked: Asked, input_tokens: int, most: int, left_nano_usd: int) -> int:
+    """The most output tokens that cost no more than what is left (the bound grows with the tokens: bisection)."""
+    if plan.tariff is None:
+        return most
+    low, high = -1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if middle >= 0 and plan.bound_nano_usd(input_tokens, middle, asked.started_at, asked.facts.units) <= left_nano_usd:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 async def settle_part(
@@ -140,88 +167,6 @@ async def settle_part(
             return _denied(room)
         store.release(room)
     return None
-
-
-class _Call:
-    """One call in front of its limits: how much it may use, and the asking."""
-
-    def __init__(
-        self,
-        asked: Asked,
-        limits: tuple[Limit, ...],
-        usual: tuple[int, int],
-        tariff: Tariff | None,
-        model_key: str,
-        estimator: Estimator,
-        body: bytes | None,
-    ) -> None:
-        self._asked = asked
-        self._limits = limits
-        self._usual = usual
-        self._tariff = tariff
-        self._model_key = model_key
-        self._estimator = estimator
-        self._when = datetime.fromtimestamp(asked.started_at, UTC)
-        self._has_strict = any(limit.mode == "strict" for limit in limits)
-        self.hidden = hidden_input(asked.facts.document) if self._has_strict else PLAIN
-
-    async def reserve(self, store: QuotaStore, cap: int | None) -> Reservation | Refusal:
-        """Take the holds that a call with this output cap (per choice) needs."""
-        asked, tariff = self._asked, self._tariff
-        usual = worst = self._usual
-        if cap is not None:
-            usual = (usual[0], min(usual[1], cap * asked.facts.choice_count))
-        if self._has_strict:
-            worst = self._worst(cap)
-        usual_nano = worst_nano = None
-        if tariff is not None:
-            usual_nano = tariff.usual_nano_usd(*usual, started_at=self._when)
-            worst_nano = self._bound_nano_usd(tariff, *worst) if self._has_strict else usual_nano
-        wanted = demands(self._limits, usual, worst, usual_nano, worst_nano)
-        return await store.reserve(asked.request_id, wanted, asked.started_at, asked.rules.settings.lease_seconds)
-
-    def _bound_nano_usd(self, tariff: Tariff, input_tokens: int, output_tokens: int) -> int:
-        return tariff.upper_bound_nano_usd(input_tokens, output_tokens, started_at=self._when, units=self._asked.facts.units)
-
-    def _worst(self, cap: int | None) -> tuple[int, int]:
-        """The worst case in tokens; only strict limits ask for it."""
-        facts, provider = self._asked.facts, self._asked.provider
-        known = self._asked.rules.pricebook.model_limits(provider.name, provider.price_provider, facts.model)
-        return self._estimator.upper_bound(
-            self._model_key,
-            facts.input_bytes,
-            cap,
-            facts.choice_count,
-            known.max_output_tokens,
-            known.context_tokens,
-            hidden=self.hidden,
-        )
-
-    async def room_for_output(self, store: QuotaStore) -> int:
-        """The largest output cap per choice with which this call fits into every strict limit; 0 where none does."""
-        input_tokens, room = self._worst(None)
-        strict = [limit for limit in self._limits if limit.mode == "strict"]
-        for status in await store.status(strict, self._asked.started_at):
-            left = status.limit.amount - status.used - status.reserved
-            resource = status.limit.resource
-            if resource == "tokens":
-                room = min(room, left - input_tokens)
-            elif resource == "output_tokens":
-                room = min(room, left)
-            elif resource == "cost_usd" and self._tariff is not None:
-                room = self._affordable(self._tariff, input_tokens, room, left)
-        return max(0, room) // max(1, self._asked.facts.choice_count)
-
-    def _affordable(self, tariff: Tariff, input_tokens: int, most: int, left_nano_usd: int) -> int:
-        """The most output tokens that cost no more than what is left (the bound grows with the tokens: bisection)."""
-        low, high = -1, most
-        while low < high:
-            middle = (low + high + 1) // 2
-            if middle >= 0 and self._bound_nano_usd(tariff, input_tokens, middle) <= left_nano_usd:
-                low = middle
-            else:
-                high = middle - 1
-        return low
 
 
 def _denied(refusal: Refusal) -> Denied:

@@ -320,7 +320,7 @@ class Answer(Watched):
     def _choose_way(self, head: ResponseHead, weighing: Weighing) -> None:
         is_stream = weighing.streamed = is_stream_answer(head, weighing.facts)
         try:
-            self._meter = Meter(weighing.facts, head.status, head.headers, is_stream)
+            self._meter = Meter(weighing.facts, head.status, head.headers, is_stream, is_plain_json=head.is_plain_json)
         except Exception as fault:  # noqa: BLE001 logged
             self._lose_meter(fault)
         if self.is_injected and head.status in (400, 422):

@@ -101,7 +101,7 @@ class Exchange:
         path = request.route.path.decode("latin-1")
         weighing = self.weighing = Weighing(state, rules, state.new_id(), request.head, provider, path, facts, began)
 
-        identity = identify(request.head, provider, rules, weighing.started_at)
+        identity = identify(request.credentials, provider, rules, weighing.started_at)
         if isinstance(identity, Denied):
             weighing.caller = identity.caller or weighing.caller
             self._refuse(identity)
@@ -111,8 +111,7 @@ class Exchange:
             self._refuse(SPOOL_FULL)
             return
 
-        is_known = request.body_kind == "json" and not request.head.upgrade  # what a session will be asked, nobody knows
-        admitted = await admit(weighing, readable if is_known else None, state.quota, state.estimator)
+        admitted = await admit(weighing, state.quota, state.estimator)
         if isinstance(admitted, Denied):
             self._refuse(admitted)
             return

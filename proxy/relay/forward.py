@@ -48,7 +48,11 @@ def send(
     if provider.proxy_url and provider.scheme == "http":
         target = b"http://" + pool.host_header + target  # absolute-form, RFC 9112 §3.2.2
         framing += pool.proxy_lines
-    lines = request_lines(head, target, pool.host_header, framing, provider, is_swapped=is_swapped, wants_identity=is_stream)
+    if request.known is not None:
+        key, host = request.credentials[0].key, pool.host_header
+        lines = request.known.lines(key, target, host, is_swapped=is_swapped, wants_identity=is_stream) + framing + b"\r\n"
+    else:
+        lines = request_lines(head, target, pool.host_header, framing, provider, is_swapped=is_swapped, wants_identity=is_stream)
     connection.send(answer, lines, whole, head.method == "HEAD")
     if whole is None:
         continue_if_expected(request)

@@ -6,10 +6,11 @@ goes on untouched; nobody without a key is lent the provider's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, Caller
-from proxy.routing.headers import RequestHead
+from proxy.routing.headers import Credential, RequestHead
 from proxy.routing.provider import Provider
 from proxy.rules import Rules
 from proxy.usage.request_facts import RequestFacts
@@ -44,11 +45,11 @@ class Identity:
     is_swapped: bool
 
 
-def identify(head: RequestHead, provider: Provider, rules: Rules, now: float) -> Identity | Denied:
+def identify(credentials: Iterable[Credential], provider: Provider, rules: Rules, now: float) -> Identity | Denied:
     """Find the caller of a request from the keys it carries. `now`: Unix seconds."""
     auth = provider.auth or rules.auth
     own: str | None = None
-    for credential in head.credentials:
+    for credential in credentials:
         caller = rules.caller_of(credential.key)
         if caller is not None:
             if caller.expires_at is not None and caller.expires_at <= now:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proxy.routing.headers import Header, RequestHead
+from proxy.routing.known_heads import KnownHead
 from proxy.routing.route import Route
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ class Request:
         "body_parts",
         "body_size",
         "client",
+        "credentials",
         "head",
         "is_complete",
         "is_refused",
+        "known",
         "route",
         "sink",
         "trailers",
@@ -38,6 +41,9 @@ class Request:
     def __init__(self, client: ClientConnection, head: RequestHead, where: Route, kind: str) -> None:
         self.client = client
         self.head = head
+        self.known: KnownHead | None = None
+        """Set where the head was not parsed, because an earlier one like it was; then `head` is shared and holds no key."""
+        self.credentials = head.credentials
         self.route = where
         self.body_kind = kind
         """json: held until complete · multipart: its first bytes are looked into · none: streamed (or there is no body)."""

@@ -14,6 +14,7 @@ import httptools
 from proxy.errors import ClientError
 from proxy.relay.request import Request
 from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head
+from proxy.routing.known_heads import Found, KnownHeads, cut
 from proxy.routing.route import Route, route
 from proxy.usage.request_facts import body_kind
 
@@ -39,6 +40,8 @@ class RequestReader:
         self._headers: list[Header] = []
         self._head_bytes = 0
         self._is_declining = False
+        self._learning: tuple[Found, bytes] | None = None
+        """A whole request that came in one read, whose head is not known yet."""
 
     def feed(self, data: bytes) -> None:
         """Take what was read.
@@ -49,11 +52,19 @@ class RequestReader:
         if self.has_upgraded:
             self._client.keep_for_tunnel(data)
             return
-        if self.is_in_head or self.request is None:
+        self._learning = None
+        if self.is_in_head:
             self._head_bytes += len(data)
             most = self._client.state.rules.settings.max_head_bytes
-            if self.is_in_head and self._head_bytes > most + HEAD_SLACK_BYTES:
+            if self._head_bytes > most + HEAD_SLACK_BYTES:
                 raise _too_large_a_head(most)
+        elif self.request is None:
+            self._head_bytes += len(data)
+            found = cut(data)
+            if found is not None:
+                if self._is_known(found, data):
+                    return
+                self._learning = found, data
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
@@ -63,6 +74,24 @@ class RequestReader:
             if isinstance(cause, MalformedHead):
                 raise ClientError(400, "bad_request", f"The request is ambiguous: {cause}.") from None
             raise cause from None  # a ClientError, or a fault of ours
+
+    def _is_known(self, found: Found, data: bytes) -> bool:
+        """Hand over a whole request whose head was understood before. The parser stands between two requests and never sees it."""
+        state, settings = self._client.state, self._client.state.rules.settings
+        if state.heads.rules is not state.rules:
+            state.heads = KnownHeads(state.rules)
+        known = state.heads.find(found.shape)
+        if known is None or found.size > settings.max_json_body_bytes or found.body_at > settings.max_head_bytes:
+            return False
+        request = Request(self._client, known.head, known.route, known.kind)
+        request.known = known
+        request.credentials = (known.credential(found.key),)
+        if found.size:
+            request.body_parts.append(data[found.body_at :])
+            request.body_size = found.size
+        request.is_complete = True
+        self._client.enqueue(request)
+        return True
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -134,6 +163,8 @@ class RequestReader:
         where = route(head.target, rules.providers, rules.provider_for_default_path)
         kind = _body_kind(head, where)
         request = self.request = Request(self._client, head, where, kind)
+        if self._learning is not None:
+            self._client.state.heads.learn(*self._learning, head, where, kind)
         if kind == "json" and (head.content_length or 0) > settings.max_json_body_bytes:
             raise _too_large(settings.max_json_body_bytes)
         if head.upgrade == b"websocket":

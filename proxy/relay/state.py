@@ -18,6 +18,7 @@ from proxy.limits.estimate import Estimator
 from proxy.quota.store import QuotaStore
 from proxy.relay.clock import Clock
 from proxy.relay.pool import Pool
+from proxy.routing.known_heads import KnownHeads
 from proxy.routing.provider import Provider
 from proxy.rules import Rules
 from proxy.spool.writer import SpoolWriter
@@ -61,6 +62,7 @@ class RelayState:
         self.estimator = estimator
         self.clock = clock
         self.stats = RelayStats()
+        self.heads = KnownHeads(rules)
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
         self.tunnels: set[OpenTunnel] = set()

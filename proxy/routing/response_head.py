@@ -42,6 +42,8 @@ class ResponseHead:
     wants_close: bool = False
     request_id: str | None = None
     """The provider's own id of the request: x-request-id, request-id, x-amzn-requestid, …"""
+    is_plain_json: bool = False
+    """The body is announced as JSON that is not packed, and no header says more of its usage than it does."""
 
 
 _REQUEST_ID_NAMES: Final = frozenset(
@@ -61,6 +63,11 @@ _RESPONSE_KINDS: Final[dict[bytes, int]] = {
     b"content-encoding": BODY_ENCODING,
     **dict.fromkeys(_REQUEST_ID_NAMES, CREDENTIAL),
 }
+_TELLING: Final = b"x-amzn-"
+"""How names begin that may count tokens (Bedrock's do)."""
+_TELLS: Final = 100
+"""The kind of such a name, beside those of headers.py."""
+_JSON: Final = b"application/json"
 _seen_response: dict[bytes, int] = {}
 
 
@@ -73,13 +80,15 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
     forwarded: list[Header] = []
     head = ResponseHead(status, reason, headers, forwarded)
     named: set[bytes] | None = None
+    is_telling = False
     seen = _seen_response.get
     for header in headers:
         name, value = header
         kind = seen(name)
         if kind is None:
             lower = name.lower()
-            kind = LABEL if lower.startswith(LABEL_PREFIX) else _RESPONSE_KINDS.get(lower, 0)
+            usual = _TELLS if lower.startswith(_TELLING) else 0
+            kind = LABEL if lower.startswith(LABEL_PREFIX) else _RESPONSE_KINDS.get(lower, usual)
             if len(_seen_response) < SEEN_SIZE:
                 _seen_response[name] = kind
         if not kind:
@@ -103,7 +112,18 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
         elif kind == CREDENTIAL:
             if head.request_id is None or name.lower() != b"cf-ray":
                 head.request_id = value.decode("latin-1")[:200]
+            is_telling = is_telling or name[: len(_TELLING)].lower() == _TELLING
             forwarded.append(header)
+        elif kind == _TELLS:
+            is_telling = True
+            forwarded.append(header)
+    kind_of_body = head.content_type
+    if (
+        (kind_of_body == _JSON or (kind_of_body[:16].lower() == _JSON and kind_of_body[16:17] in b"; "))
+        and not head.content_encoding
+        and not is_telling
+    ):
+        head.is_plain_json = True
     if head.is_chunked:
         head.content_length = None  # RFC 9112 §6.3: chunked overrides a length, which must not be passed on
     if named:

@@ -38,7 +38,7 @@ from proxy.usage.framing.sniffing import sniff
 from proxy.usage.output_estimate import SAMPLE_EVERY_BYTES, OutputEstimate
 from proxy.usage.request_facts import RequestFacts
 from proxy.usage.tokens import Reading
-from proxy.usage.whole_body import api_of, is_plain_json, read_whole_body
+from proxy.usage.whole_body import api_of, read_whole_body
 
 _DONE = b"[DONE]"
 PARSED_FIRST = 4
@@ -85,7 +85,19 @@ class Meter:
         "has_usage",
     )
 
-    def __init__(self, facts: RequestFacts, status: int, headers: Sequence[tuple[bytes, bytes]], is_stream: bool) -> None:
+    def __init__(
+        self,
+        facts: RequestFacts,
+        status: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        is_stream: bool,
+        *,
+        is_plain_json: bool = False,
+    ) -> None:
+        """
+        Args:
+            is_plain_json: the headers announce JSON that is not packed and say nothing of its usage themselves.
+        """
         self.has_ended = False
         """The dialect's terminal event was seen: nothing billable can follow."""
         self.has_usage = False
@@ -98,7 +110,7 @@ class Meter:
         self._gathered: list[bytes] | None = []
         """The body so far, where the short cut may read it; None: the general way is being gone."""
         self._gathered_bytes = 0
-        if self._is_stream or not facts.is_metered or not 200 <= status < 300 or not is_plain_json(headers):
+        if self._is_stream or not facts.is_metered or not 200 <= status < 300 or not is_plain_json:
             self._go_general_way()
 
     def _go_general_way(self) -> None:

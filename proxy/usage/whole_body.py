@@ -10,8 +10,6 @@ Not here: streams, packed bodies, failures (meter.py); what other formats say (d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import orjson
 
 from proxy.usage import readings
@@ -43,38 +41,6 @@ _MESSAGE_USAGE = frozenset(
     )
 )
 _NO_DETAILS: dict[str, object] = {}
-
-
-def is_plain_json(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether the body is announced as JSON that is not packed, and no header says more of its usage than it does."""
-    is_json = False
-    for name, value in headers:
-        kind = _header_kinds.get(name)
-        if kind is None:
-            kind = _kind_of(name)
-        if kind == _TYPE:
-            is_json = value == b"application/json" or (value[:16].lower() == b"application/json" and value[16:17] in b"; ")
-        elif kind == _TELLING:
-            return False
-    return is_json
-
-
-_PLAIN, _TYPE, _TELLING = 0, 1, 2
-_header_kinds: dict[bytes, int] = {}
-"""What names mean here, by the bytes they came as: one look-up a header instead of lower() and two comparisons."""
-_HEADER_KINDS_SIZE = 4_096
-
-
-def _kind_of(name: bytes) -> int:
-    lower = name.lower()
-    kind = _PLAIN
-    if lower == b"content-type":
-        kind = _TYPE
-    elif lower == b"content-encoding" or lower.startswith(b"x-amzn-"):
-        kind = _TELLING
-    if len(_header_kinds) < _HEADER_KINDS_SIZE:
-        _header_kinds[name] = kind
-    return kind
 
 
 def api_of(facts: RequestFacts, found: Findings, dialect: Dialect | None) -> str:

@@ -123,6 +123,28 @@ async def test_a_callers_own_key_passes_where_it_stood(four: Open, place: str) -
         assert (record.user, record.key_id) == (fingerprint, None)
 
 
+@pytest.mark.parametrize("place", ["bearer", "x-api-key"])
+async def test_a_head_that_is_known_lends_nobody_anothers_key(four: Open, place: str) -> None:
+    """The same head from four callers in turn, twice: each is who its own key says, at the provider and in the ledger."""
+    keys = [ALICE, OWN, LISTED, "sk-somebody-else"] * 2
+    users = ["alice", own_key_user(OWN), "carol", own_key_user("sk-somebody-else")] * 2
+    async with four() as (relay, upstream):
+
+        async def ask(key: str) -> int:
+            headers = {name: value.format(key=key) for name, value in PLACES[place][0].items()}
+            return (await relay.ask(call(headers={"Authorization": "", **headers}))).status
+
+        for number, (key, user) in enumerate(zip(keys, users, strict=True), 1):
+            assert await ask(key) == 200
+            head = b"".join(map(bytes, upstream.received)).decode().split("POST ")[-1]
+            is_virtual = key in (ALICE, LISTED)
+            assert (PROVIDERS in head) == is_virtual
+            assert [each for each in {*keys} if each in head] == ([] if is_virtual else [key])
+            assert (await relay.wait_for_records(number))[-1].user == user
+        assert len(relay.state.heads._known) == 1
+        assert await ask(OLD) == 401
+
+
 async def test_a_key_that_is_listed_by_its_hash_needs_no_prefix(four: Open) -> None:
     async with four() as (relay, upstream):
         assert (await relay.ask(call(headers={"Authorization": f"Bearer {LISTED}"}))).status == 200
