@@ -5,8 +5,10 @@ Rules of this file:
   stays in it, which is how genai-prices treats it and what `fields.py` documents per rate.
 - Where the overlap of two parts is not reported (cached *and* audio), it is taken as small as the totals allow: that is
   the dearest reading, so a call is never charged too little.
-- Counts that contradict each other (cached > input) are billed as they stand: every part at its own rate, and a rest that
-  would be negative is nothing. What was odd is returned as a note and ends up in `Cost.source`; nothing is negative.
+- Cache reads above the whole input (Grok on Azure) and reasoning above the whole output (Vercel's gateway, whose own cost
+  says so) cannot be parts of it: they stand beside it and are billed on top. Other counts that contradict each other are
+  billed as they stand: every part at its own rate, and a rest that would be negative is nothing. What was odd is returned
+  as a note and ends up in `Cost.source`; nothing is negative.
 - Only a price per hour divides by something that is not a power of ten; it is rounded half-even to 15 decimals.
 Not here: which table counts at what time and tier (tariff.py).
 """
@@ -196,7 +198,7 @@ def input_cost(rates: Rates, usage: TokenUsage, total: int, notes: list[str]) ->
     written = usage.cache_write_tokens or 0
     if cached + written > total:
         notes.append(f"contradictory counts: {cached} cache reads + {written} cache writes > {total} input_tokens")
-    cost, rest = ZERO, total
+    cost, rest = ZERO, total + cached if cached > total else total
     if cached > 0 and rates.cache_read is not None:
         cost = rates.cache_read * cached
         rest -= cached
@@ -274,7 +276,7 @@ def output_cost(rates: Rates, usage: TokenUsage, total: int, notes: list[str]) -
     reasoning = usage.reasoning_tokens or 0
     if reasoning > total:
         notes.append(f"contradictory counts: {reasoning} reasoning_tokens > {total} output_tokens")
-    cost, rest = ZERO, total
+    cost, rest = ZERO, total + reasoning if reasoning > total else total
     if rates.has_output_parts:
         units = usage.units
         parts = (

@@ -2,7 +2,8 @@
 
 Rules of this file:
 - The tier is the one the provider *returned*, the moment is the call's start, the length is the whole input.
-- Where a provider bills other counts than the model saw (Cohere), those are priced alone, without parts.
+- Where a provider bills other counts than the model saw (Cohere), those are priced alone, without parts. Where only the output
+  that is billed is larger (Perplexity's deep research), its parts stay.
 - A class of tokens or a fee that was used and has no rate makes the total unknown; a zero rate is a price. A tariff that
   bills seconds, characters or pages and no tokens is complete without them.
 - Bounds are for limits and hold for counts that do not contradict each other.
@@ -151,8 +152,10 @@ class Tariff:
             if self._earlier is not None:
                 return self._earlier.price(usage, service_tier=service_tier, started_at=started_at, is_batch=is_batch)
             return unknown(f"no price on {in_utc(started_at).date()}: {self.name} ({self.source})")
-        if usage.billed_input_tokens is not None or usage.billed_output_tokens is not None:
+        if usage.billed_input_tokens is not None:
             usage = TokenUsage(usage.billed_input_tokens, usage.billed_output_tokens, units=usage.units)
+        elif usage.billed_output_tokens is not None:
+            usage = usage._replace(output_tokens=usage.billed_output_tokens)
         rates = table.at(usage.input_tokens or 0) if table.starts else table.by_length[0]
         plain = plain_costs(rates, usage)
         if plain is not None:

@@ -113,6 +113,7 @@ def _with_units(usage: TokenUsage | None, found: Findings, facts: RequestFacts, 
         return None
     has_tokens = usage.input_tokens is not None or usage.output_tokens is not None
     units: dict[str, Decimal] = dict(facts.units) if has_fixed and not has_tokens else {}
+    units.update(usage.units)
     units.update(found.units)
     if has_tokens:
         for name in _UNITS_FOR_TOKENS:

@@ -39,7 +39,8 @@ class TokenUsage(NamedTuple):
     total_tokens: int | None = None
     """The provider's own total where it gives one, else input + output."""
     billed_input_tokens: int | None = None
-    """Where a provider bills other counts than the model saw (Cohere `billed_units`): price these, limit by the others."""
+    """Where a provider bills other counts than the model saw (Cohere `billed_units`): price these, limit by the others. None
+    beside a `billed_output_tokens`: the input and all parts are billed as they are."""
     billed_output_tokens: int | None = None
     units: Mapping[str, Decimal] = NO_UNITS
     """Billed things that are not tokens: `web_searches`, `search_units`, `images`, `characters`, `audio_seconds`, `pages`,

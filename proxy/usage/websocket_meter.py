@@ -163,7 +163,7 @@ class WebSocketMeter:
         self._service_tier = found.service_tier or self._service_tier
         self._error = found.error or self._error
         if found.usage is not None:
-            usage = found.usage._replace(units=found.units) if found.units else found.usage
+            usage = found.usage._replace(units={**found.usage.units, **found.units}) if found.units else found.usage
             _add(self._by_model, found.model or self._main_model(), usage)
             self.version += 1
         elif response.get("status") != "failed":

@@ -7,12 +7,13 @@ Source: googleapis/python-genai types.py; recordings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from proxy.usage.dialects.failures import error_text
 from proxy.usage.dialects.fields import Object, count, first_count, mapping, mappings, modality_tokens, text, total
 from proxy.usage.dialects.findings import Findings
-from proxy.usage.tokens import TokenUsage
+from proxy.usage.tokens import NO_UNITS, TokenUsage
 
 _PROMPT_DETAILS = ("promptTokensDetails", "promptTokenDetails")
 _COUNT_KEYS = ("promptTokenCount", "candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount", "totalTokenCount")
@@ -34,12 +35,23 @@ def read_usage_metadata(usage: Object) -> TokenUsage | None:
         cache_read_tokens=count(usage.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
         input_audio_tokens=total((modality_tokens(prompts, "AUDIO"), modality_tokens(tool_details, "AUDIO"))),
-        input_image_tokens=total((modality_tokens(prompts, "IMAGE"), modality_tokens(tool_details, "IMAGE"))),
+        input_image_tokens=total(modality_tokens(of, kind) for of in (prompts, tool_details) for kind in ("IMAGE", "DOCUMENT")),
         output_audio_tokens=modality_tokens(answer_details, "AUDIO"),
         output_image_tokens=modality_tokens(answer_details, "IMAGE"),
         cache_read_audio_tokens=modality_tokens(cache_details, "AUDIO"),
         total_tokens=count(usage.get("totalTokenCount")),
+        units=_token_units(prompts, cache_details, answer_details),
     )
+
+
+def _token_units(prompts: object, cached: object, answers: object) -> Mapping[str, Decimal]:
+    """Subsets that have no field of their own; a page of a document is an image to the model."""
+    found = {
+        "input_video_tokens": modality_tokens(prompts, "VIDEO"),
+        "output_video_tokens": modality_tokens(answers, "VIDEO"),
+        "cache_read_image_tokens": total((modality_tokens(cached, "IMAGE"), modality_tokens(cached, "DOCUMENT"))),
+    }
+    return {name: Decimal(value) for name, value in found.items() if value} or NO_UNITS
 
 
 class GeminiContent:

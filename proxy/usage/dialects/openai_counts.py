@@ -14,10 +14,11 @@ Source: openai-python types/completion_usage.py; recordings of the providers nam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from proxy.usage.dialects.fields import Object, amount, count, first_count, first_mapping, mapping, text
-from proxy.usage.tokens import TokenUsage
+from proxy.usage.tokens import NO_UNITS, TokenUsage
 
 _USD_PER_TICK = Decimal("1e-10")
 """xAI `cost_in_usd_ticks`. Source: docs.x.ai, cost tracking, read 2026-11-21."""
@@ -70,7 +71,27 @@ def read_counts(usage: Object) -> TokenUsage | None:
         input_image_tokens=count(inputs.get("image_tokens")),
         output_image_tokens=count(outputs.get("image_tokens")),
         total_tokens=total_tokens,
+        billed_output_tokens=_billed_output(usage, output_tokens, reasoning),
+        units=_token_units(usage, inputs),
     )
+
+
+def _billed_output(usage: Object, output_tokens: int | None, reasoning: int | None) -> int | None:
+    """Perplexity's deep research bills reasoning and citations beside the completion, and its total has neither."""
+    citations = count(usage.get("citation_tokens"))
+    if citations is None or output_tokens is None or (reasoning or 0) <= output_tokens:
+        return None
+    return output_tokens + (reasoning or 0) + citations
+
+
+def _token_units(usage: Object, inputs: Object) -> Mapping[str, Decimal]:
+    """Subsets that have no field of their own."""
+    cached_image = count(mapping(inputs.get("cached_tokens_details")).get("image_tokens"))
+    citations = count(usage.get("citation_tokens"))
+    if not cached_image and not citations:
+        return NO_UNITS
+    found = {"cache_read_image_tokens": cached_image, "output_citation_tokens": citations}
+    return {name: Decimal(value) for name, value in found.items() if value}
 
 
 def read_cost_usd(usage: Object) -> Decimal | None:
@@ -91,10 +112,14 @@ def read_units(usage: Object) -> dict[str, Decimal]:
     tools = first_mapping(usage, "server_tool_use_details", "server_side_tool_usage_details", "server_tool_use")
     if tools:
         found["web_searches"] = first_count(tools, "web_search_requests", "web_search_calls")
+        found["social_searches"] = count(tools.get("x_search_calls"))
         found["file_searches"] = first_count(tools, "file_search_calls", "document_search_calls")
         found["code_sessions"] = count(tools.get("code_interpreter_calls"))
     if "connectors" in usage:  # Mistral's conversations
         found["web_searches"] = found.get("web_searches") or count(mapping(usage["connectors"]).get("web_search"))
+    if "tool_calls_details" in usage:  # Perplexity's Responses
+        searched = mapping(mapping(usage["tool_calls_details"]).get("search_web"))
+        found["web_searches"] = found.get("web_searches") or count(searched.get("invocation"))
     if "num_search_queries" in usage:
         found["web_searches"] = found.get("web_searches") or count(usage["num_search_queries"])
     if "seconds" in usage or "prompt_audio_seconds" in usage:
@@ -108,7 +133,7 @@ def read_service_tier(event: Object, usage: Object) -> str | None:
 
 
 def _cache_read(usage: Object, inputs: Object) -> int | None:
-    found = count(inputs.get("cached_tokens"))
+    found = first_count(inputs, "cached_tokens", "cache_read_input_tokens")
     if found is not None:
         return found
     return first_count(usage, "prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens", "cache_read_input_tokens")

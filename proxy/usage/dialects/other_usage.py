@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from proxy.usage.dialects import anthropic, openai_counts
 from proxy.usage.dialects.failures import error_text
-from proxy.usage.dialects.fields import Object, count, first_mapping, mapping, text
+from proxy.usage.dialects.fields import Object, count, first_mapping, mapping, mappings, text
 from proxy.usage.dialects.findings import Findings
 
 
@@ -34,10 +34,17 @@ class OtherUsage:
         found.units.update(openai_counts.read_units(usage))
         pages = count(usage.get("pages_processed"))
         if pages:
-            found.units["pages"] = Decimal(pages)
+            found.units["annotated_pages" if _is_annotated(event) else "pages"] = Decimal(pages)
         found.set_labels(text(event.get("model")), text(event.get("id")), openai_counts.read_service_tier(event, usage))
         found.error = error_text(event) or found.error
 
 
 def _usage(event: Object) -> Object:
     return first_mapping(event, "usage", "usage_info", "meta_info") or mapping(mapping(event.get("result")).get("usage"))
+
+
+def _is_annotated(event: Object) -> bool:
+    """Mistral OCR: the answer to a request for annotations costs more a page."""
+    if event.get("document_annotation"):
+        return True
+    return any(image.get("image_annotation") for page in mappings(event.get("pages")) for image in mappings(page.get("images")))

@@ -179,6 +179,19 @@ def test_short_audio_is_billed_as_the_minimum() -> None:
     assert price(whisper, TokenUsage(input_tokens=0, units={"audio_seconds": Decimal(0)})).cost_usd == 0
 
 
+def test_a_larger_billed_output_keeps_its_parts_and_the_input() -> None:
+    of = tariff(input_mtok="2", output_mtok="8", output_reasoning_mtok="3", output_citation_mtok="2")
+    usage = TokenUsage(
+        input_tokens=33,
+        output_tokens=7_163,
+        reasoning_tokens=73_997,
+        billed_output_tokens=7_163 + 73_997 + 20_016,
+        units={"output_citation_tokens": Decimal(20_016)},
+    )
+    expected = mtok("2", 33) + mtok("8", 7_163) + mtok("3", 73_997) + mtok("2", 20_016)
+    assert price(of, usage).cost_usd == expected
+
+
 def test_billed_counts_are_priced_alone() -> None:
     usage = TokenUsage(input_tokens=507, output_tokens=30, cache_read_tokens=200, billed_input_tokens=12, billed_output_tokens=25)
     assert price(CLAUDE, usage).cost_usd == mtok("3", 12) + mtok("15", 25)
@@ -187,14 +200,18 @@ def test_billed_counts_are_priced_alone() -> None:
 @pytest.mark.parametrize(
     ("usage", "usd", "note"),
     [
-        (TokenUsage(input_tokens=100, cache_read_tokens=160, output_tokens=0), mtok("0.3", 160), "160 cache reads"),
+        (
+            TokenUsage(input_tokens=100, cache_read_tokens=160, output_tokens=0),
+            mtok("3", 100) + mtok("0.3", 160),
+            "160 cache reads",
+        ),
         (
             TokenUsage(input_tokens=10, cache_write_tokens=5, cache_write_1h_tokens=8, output_tokens=0),
             mtok("6", 8) + mtok("3", 2),
             "8 cache",
         ),
         (TokenUsage(input_tokens=0, cache_read_tokens=5, output_tokens=0), mtok("0.3", 5), "5 cache reads"),
-        (TokenUsage(input_tokens=0, output_tokens=10, reasoning_tokens=30), mtok("15", 10), "30 reasoning_tokens > 10"),
+        (TokenUsage(input_tokens=0, output_tokens=10, reasoning_tokens=30), mtok("15", 10 + 30), "30 reasoning_tokens > 10"),
     ],
 )
 def test_contradictory_counts_are_billed_as_they_stand_and_flagged(usage: TokenUsage, usd: Decimal, note: str) -> None:
@@ -208,7 +225,7 @@ def test_contradictory_counts_are_billed_as_they_stand_and_flagged(usage: TokenU
 def test_contradictory_parts_with_rates_of_their_own_are_never_negative() -> None:
     own = tariff(input_mtok="2", output_mtok="8", output_reasoning_mtok="3", output_audio_mtok="9")
     reasoning = price(own, TokenUsage(input_tokens=0, output_tokens=10, reasoning_tokens=30))
-    assert reasoning.output_cost_usd == mtok("3", 30)
+    assert reasoning.output_cost_usd == mtok("8", 10) + mtok("3", 30)
     parts = price(own, TokenUsage(input_tokens=0, output_tokens=10, reasoning_tokens=6, output_audio_tokens=6))
     assert parts.output_cost_usd == mtok("3", 6) + mtok("9", 6)
     assert "12 tokens in parts of 10 output_tokens" in str(parts.source)

@@ -215,3 +215,22 @@ def test_batch_is_billed_when_it_has_ended_and_once():
     reading = weigh(sse(done)[6:], facts("openai.batches", is_metered=False))
     assert (reading.api, counts(exact(reading))) == ("gemini.batches", (2 * 58, 2 * 20, None, 2 * 42, 2 * 12))
     assert (reading.billing_key, reading.service_tier, reading.response_model) == ("batch:batches/b1", "batch", "gemini-x-001")
+
+
+def test_documents_are_images_and_video_has_a_price_of_its_own():
+    details = [("TEXT", 10), ("IMAGE", 20), ("DOCUMENT", 30), ("VIDEO", 40)]
+    usage = {
+        "promptTokenCount": 100,
+        "candidatesTokenCount": 50,
+        "totalTokenCount": 150,
+        "promptTokensDetails": [{"modality": name, "tokenCount": tokens} for name, tokens in details],
+        "cacheTokensDetails": [{"modality": "IMAGE", "tokenCount": 5}, {"modality": "DOCUMENT", "tokenCount": 6}],
+        "candidatesTokensDetails": [{"modality": "VIDEO", "tokenCount": 50}],
+    }
+    for reading in (weigh(sse(part(usage=usage))[6:], facts("gemini.generate_content")), weigh(array(part(usage=usage)), ASKED)):
+        assert exact(reading).input_image_tokens == 20 + 30
+        assert {name: int(number) for name, number in reading.usage.units.items()} == {
+            "input_video_tokens": 40,
+            "output_video_tokens": 50,
+            "cache_read_image_tokens": 11,
+        }

@@ -380,3 +380,46 @@ def test_connectors_of_mistral_feed_the_model_and_searches_are_units():
 def test_gateways_that_fill_both_spellings_leave_a_zero_in_one():
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 10, "output_tokens": 20, "total_tokens": 30}
     assert counts(exact(weigh(chat(usage), facts("openai.chat")))) == (10, None, None, 20, None)
+
+
+def test_deep_research_bills_reasoning_and_citations_beside_the_completion():
+    usage = {
+        "prompt_tokens": 33,
+        "completion_tokens": 7163,
+        "total_tokens": 7196,
+        "citation_tokens": 20016,
+        "num_search_queries": 18,
+        "reasoning_tokens": 73997,
+        "cost": {"total_cost": 0.42},
+    }
+    reading = weigh(chat(usage), facts("openai.chat"))
+    assert counts(exact(reading)) == (33, None, None, 7163, 73997)  # the record says what the provider said
+    assert reading.usage.billed_output_tokens == 7163 + 73997 + 20016
+    assert reading.usage.units == {"output_citation_tokens": Decimal(20016), "web_searches": Decimal(18)}
+    assert exact(weigh(chat(usage | {"reasoning_tokens": 10}), facts("openai.chat"))).billed_output_tokens is None
+
+
+def test_tools_of_xai_and_perplexity_are_units():
+    xai = RESPONSES_USAGE | {"server_side_tool_usage_details": {"web_search_calls": 2, "x_search_calls": 3, "mcp_calls": 1}}
+    usage = exact(weigh(sse(responses("completed", xai)), RESPONSES, content_type=SSE))
+    assert usage.units == {"web_searches": Decimal(2), "social_searches": Decimal(3)}
+    searched = {"tool_calls_details": {"search_web": {"invocation": 4}}, "input_tokens_details": {"cache_read_input_tokens": 9}}
+    usage = exact(weigh(sse(responses("completed", RESPONSES_USAGE | searched)), RESPONSES, content_type=SSE))
+    assert (usage.units, usage.cache_read_tokens) == ({"web_searches": Decimal(4)}, 9)
+
+
+def test_cached_images_have_a_price_of_their_own():
+    details = {"image_tokens": 300, "cached_tokens": 200, "cached_tokens_details": {"text_tokens": 20, "image_tokens": 180}}
+    usage = {"input_tokens": 400, "output_tokens": 10, "total_tokens": 410, "input_tokens_details": details}
+    read = exact(weigh(sse({"created": 1, "data": [{"b64_json": "aGk="}], "usage": usage})[6:], facts("openai.images")))
+    assert (read.cache_read_tokens, read.input_image_tokens) == (200, 300)
+    assert read.units == {"cache_read_image_tokens": Decimal(180)}
+
+
+@pytest.mark.parametrize(
+    "annotated", [{"document_annotation": '{"title":"x"}'}, {"pages": [{"images": [{"image_annotation": "a cat"}]}]}]
+)
+def test_annotated_pages_cost_more(annotated):
+    answer = {"pages": [{"index": 0, "images": [{"id": "i"}]}], "model": "ocr-1", "usage_info": {"pages_processed": 2}}
+    assert exact(weigh(sse(answer)[6:], facts("mistral.ocr"))).units == {"pages": Decimal(2)}
+    assert exact(weigh(sse(answer | annotated)[6:], facts("mistral.ocr"))).units == {"annotated_pages": Decimal(2)}
