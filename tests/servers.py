@@ -175,8 +175,8 @@ class RedisCluster:
 
 
 @contextmanager
-def redis_cluster(size: int = 3) -> Iterator[RedisCluster]:
-    """A Redis Cluster of masters."""
+def redis_cluster(size: int = 3, *, has_replica: bool = False) -> Iterator[RedisCluster]:
+    """A Redis Cluster of masters; with a replica of the first one, which takes over some three seconds after that is killed."""
     with ExitStack() as stack:
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-announce-ip", "127.0.0.1")
         nodes = [stack.enter_context(redis_server(arguments=options)) for _ in range(size)]
@@ -184,10 +184,23 @@ def redis_cluster(size: int = 3) -> Iterator[RedisCluster]:
             first, last = 16_384 * number // size, 16_384 * (number + 1) // size - 1
             assert node.command("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == b"+OK\r\n"
             assert node.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1)) == b"+OK\r\n"
-        for node in nodes[1:]:
+        replicas = [stack.enter_context(redis_server(arguments=options))] if has_replica else []
+        everyone = [*nodes, *replicas]
+        for node in everyone[1:]:
             assert node.command("CLUSTER", "MEET", "127.0.0.1", str(nodes[0].port)) == b"+OK\r\n"
-        _wait_until(lambda: all(_sees_whole_cluster(node, size) for node in nodes), "the cluster did not come together")
+        _wait_until(lambda: all(_sees_whole_cluster(node, len(everyone)) for node in everyone), "the cluster did not come together")
+        for replica in replicas:
+            _let_follow(replica, nodes)
         yield RedisCluster(nodes)
+
+
+def _let_follow(replica: RedisServer, nodes: Sequence[RedisServer]) -> None:
+    """Make it a replica of the first node, and wait until all know."""
+    first_id = nodes[0].command("CLUSTER", "MYID").split(b"\r\n")[1].decode()
+    assert replica.command("CLUSTER", "REPLICATE", first_id) == b"+OK\r\n"
+    _wait_until(lambda: b"master_link_status:up" in replica.command("INFO", "replication"), "the replica did not follow")
+    told = f"slave {first_id}".encode()
+    _wait_until(lambda: all(told in node.command("CLUSTER", "NODES") for node in nodes), "nobody knows the replica")
 
 
 def _sees_whole_cluster(node: RedisServer, size: int) -> bool:

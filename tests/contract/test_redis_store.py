@@ -23,7 +23,7 @@ from proxy.quota.resp_client import Address, RedisRefused
 from proxy.quota.store import SeedCount
 from tests.fault_proxy import FAULTS, fault_proxy
 from tests.quota_house import demand, limit
-from tests.servers import RedisCluster, RedisServer, redis_sentinel, redis_server
+from tests.servers import RedisCluster, RedisServer, redis_cluster, redis_sentinel, redis_server
 from tests.waiting import until
 
 UTC = ZoneInfo("UTC")
@@ -133,6 +133,23 @@ class TestCluster:
             assert sum(isinstance(outcome, Reservation) for outcome in outcomes) == 5
             await until(lambda: not a.unsent_count and not b.unsent_count)
             assert await numbers(a, own) == (0, 35)
+
+    async def test_a_replica_that_takes_over_is_followed(self) -> None:
+        with redis_cluster(has_replica=True) as cluster:
+            scopes = [limit(1_000, counter=f"user:u{number}:*:tokens", name=f"u{number}") for number in range(12)]
+            async with opened(cluster.url) as store:
+                for scope in scopes:
+                    store.settle(await taken(store, demand(scope, 10)), {"tokens": 9})
+                await until(lambda: not store.unsent_count)
+                late = [await taken(store, demand(scope, 10), request_id="late") for scope in scopes]
+                await asyncio.sleep(0.3)  # replication is not waited for
+                cluster.nodes[0].kill()
+                await until(lambda: store.breaker_state == "open", 15)
+                for reservation in late:
+                    store.settle(reservation, {"tokens": 5})
+                await until(lambda: store.breaker_state == "closed" and not store.unsent_count, 30)
+                assert [await numbers(store, scope) for scope in scopes] == [(14, 0)] * 12
+                assert (await taken(store, *(demand(scope, 10) for scope in scopes))).store_mode == "normal"
 
     async def test_a_slot_that_moves_is_followed(self, cluster: RedisCluster) -> None:
         for node in cluster.nodes:
