@@ -138,9 +138,11 @@ class RedisQuotaStore:
 
     async def _probe_scripts(self, node: Node) -> None:
         for script, arguments in _PROBES:
-            reply = await node.client.call(command(script, (), arguments).in_full(), QUIET_PATIENCE_SECONDS)
-            if isinstance(reply, hiredis.ReplyError):
-                raise RedisRefused(f"Redis at {node.client.address} does not run the script {script.name}: {reply}")
+            asked = command(script, (), arguments)
+            for form in (asked.in_full(), asked.by_sha()):  # taught first, so that its name must be known then
+                reply = await node.client.call(form, QUIET_PATIENCE_SECONDS)
+                if isinstance(reply, hiredis.ReplyError):
+                    raise RedisRefused(f"Redis at {node.client.address} does not run the script {script.name}: {reply}")
 
     async def _came_up(self, node: Node) -> None:
         await self._watch.came_up(node)

@@ -2,7 +2,7 @@
 
     python -m tests.bench [--quick]                  everything, tables for README, JSON beside them
     python -m tests.bench plain streams low gateway  some of it
-    python -m tests.bench promises [--size small|full] [name …]
+    python -m tests.bench promises [--size small|full] [--rounds N] [--rows CALLS] [name …]
     python -m tests.bench plans [--rows 10000000]              how Postgres reads a ledger of that size
     python -m tests.bench profile [--control] [--stream]       py-spy over a loaded proxy
     python -m tests.bench control [--rows 10_000_000]          the control API over many records on PostgreSQL
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__, formatter_class=raw_text)
     made.add_argument("tests", nargs="*", metavar="TEST", help=f"{', '.join(TESTS)}; all where none is named; or as above")
     made.add_argument("--quick", action="store_true", help="under two minutes: side by side only, fewer peers, short rounds")
-    made.add_argument("--rounds", type=int, help="interleaved rounds (default 3; quick 2, then 1)")
+    made.add_argument("--rounds", type=int, help="interleaved rounds (default 3; quick 2, then 1); promises: rounds and kills")
     made.add_argument("--seconds", type=float, help="length of one measurement (default 3; quick 1.5)")
     made.add_argument("--connections", type=int, default=128)
     made.add_argument("--only", help="comma-separated names of peers and subjects")
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--stream", action="store_true", help="profile: streams")
     made.add_argument("--calls", action="store_true", help="way: every function with its calls per request")
     made.add_argument("--database", metavar="URL", help="control: a PostgreSQL that was filled before")
-    made.add_argument("--rows", type=int, help="ledger rows beside an empty ledger, records to drain, of plans and of control")
+    made.add_argument("--rows", type=int, help="records: beside an empty ledger, to drain, of plans and control; calls of promises")
     return made
 
 
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     report = Report()
     try:
         if asked.tests[:1] == ["promises"]:
-            promises.run(report, asked.size, asked.tests[1:])
+            promises.run(report, asked.size, asked.tests[1:], rounds=asked.rounds, calls=asked.rows)
         elif asked.tests == ["plans"]:
             plans.run(report, asked.rows or 10_000_000)
         elif asked.tests[:1] == ["way"]:

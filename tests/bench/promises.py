@@ -1,9 +1,10 @@
 """The promises, each proven on the real process and printed as a table.
 
-    python -m tests.bench promises [--size small|full] [name …]
+    python -m tests.bench promises [--size small|full] [--rounds N] [--rows CALLS] [name …]
 
-Each proof says what it did, what it found and whether that keeps the promise. The small size runs in CI (test_smoke.py runs one of
-each), the full one is what README shows. Proofs live in proofs/, one worry per file.
+Each proof says what it did, what it found and whether that keeps the promise. The small size takes minutes, the full one hours on a
+small machine; README says which size its figures are from. Proofs live in proofs/, one worry per file; the tests of the same
+promises are in tests/e2e, tests/contract and tests/relay.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, work_folder
@@ -19,7 +21,30 @@ from tests.bench.proofs.verdict import EMBEDDED, Stage, Verdict
 from tests.bench.tables import Report, Table
 from tests.servers import postgres_server, redis_cluster, redis_server
 
-Proof = Callable[[Bench, bool], list[Verdict]]
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything."""
+
+    clients: int
+    rounds: int
+    """Of each kind of limit."""
+    kill_clients: int
+    kills: int
+    away_seconds: float
+    """Postgres is gone for so long."""
+    fault_seconds: float
+    """Every other fault lasts so long."""
+    streams: int
+    """Open when SIGTERM comes."""
+    stops: int
+    calls: int
+    """Compared with the provider's own book."""
+
+
+SMALL = Size(40, 1, 8, 3, 2.0, 2.0, 10, 1, 2_000)
+FULL = Size(200, 100, 24, 100, 180.0, 15.0, 50, 5, 1_000_000)
+Proof = Callable[[Bench, Size], list[Verdict]]
 
 
 @contextmanager
@@ -35,48 +60,47 @@ def networked(replicas: int, workers: int, *, is_cluster: bool = False) -> Itera
 def _overshoot(kinds: Sequence[overshoot.Kind], replicas: int, *, is_cluster: bool = False) -> Proof:
     """Endless demand against these kinds of limits; no replicas: embedded."""
 
-    def proof(bench: Bench, is_full: bool) -> list[Verdict]:
-        clients, rounds = (200, 100) if is_full else (40, 1)
+    def proof(bench: Bench, size: Size) -> list[Verdict]:
         if not replicas:
-            return overshoot.prove(bench, EMBEDDED, kinds, clients=clients, rounds=rounds)
+            return overshoot.prove(bench, EMBEDDED, kinds, clients=size.clients, rounds=size.rounds)
         with networked(replicas, 2, is_cluster=is_cluster) as stage:
-            return overshoot.prove(bench, stage, kinds, clients=clients, rounds=rounds)
+            return overshoot.prove(bench, stage, kinds, clients=size.clients, rounds=size.rounds)
 
     return proof
 
 
-def _kills(bench: Bench, is_full: bool) -> list[Verdict]:
-    return kills.prove(bench, EMBEDDED, clients=24 if is_full else 8, kills=100 if is_full else 3)
+def _kills(bench: Bench, size: Size) -> list[Verdict]:
+    return kills.prove(bench, EMBEDDED, clients=size.kill_clients, kills=size.kills)
 
 
-def _kills_shared(bench: Bench, is_full: bool) -> list[Verdict]:
+def _kills_shared(bench: Bench, size: Size) -> list[Verdict]:
     with networked(1, 2) as stage:
-        return kills.prove(bench, stage, clients=24 if is_full else 8, kills=100 if is_full else 3)
+        return kills.prove(bench, stage, clients=size.kill_clients, kills=size.kills)
 
 
-def _postgres(bench: Bench, is_full: bool) -> list[Verdict]:
-    return postgres_faults.prove(bench, away_seconds=180.0 if is_full else 2.0, seconds=20.0 if is_full else 2.0)
+def _postgres(bench: Bench, size: Size) -> list[Verdict]:
+    return postgres_faults.prove(bench, away_seconds=size.away_seconds, seconds=size.fault_seconds)
 
 
-def _redis(bench: Bench, is_full: bool) -> list[Verdict]:
-    return redis_faults.prove(bench, seconds=10.0 if is_full else 2.0)
+def _redis(bench: Bench, size: Size) -> list[Verdict]:
+    return redis_faults.prove(bench, seconds=size.fault_seconds)
 
 
-def _provider(bench: Bench, is_full: bool) -> list[Verdict]:
-    return provider_faults.prove(bench, seconds=15.0 if is_full else 6.0)
+def _provider(bench: Bench, size: Size) -> list[Verdict]:
+    return provider_faults.prove(bench, seconds=size.fault_seconds)
 
 
-def _stops(bench: Bench, is_full: bool) -> list[Verdict]:
-    return stops.prove(bench, EMBEDDED, streams=50 if is_full else 10, rounds=5 if is_full else 1)
+def _stops(bench: Bench, size: Size) -> list[Verdict]:
+    return stops.prove(bench, EMBEDDED, streams=size.streams, rounds=size.stops)
 
 
-def _book(bench: Bench, is_full: bool) -> list[Verdict]:
-    return book.prove(bench, EMBEDDED, calls=1_000_000 if is_full else 2_000)
+def _book(bench: Bench, size: Size) -> list[Verdict]:
+    return book.prove(bench, EMBEDDED, calls=size.calls)
 
 
-def _book_shared(bench: Bench, is_full: bool) -> list[Verdict]:
+def _book_shared(bench: Bench, size: Size) -> list[Verdict]:
     with networked(1, 2) as stage:
-        return book.prove(bench, stage, calls=1_000_000 if is_full else 2_000)
+        return book.prove(bench, stage, calls=size.calls)
 
 
 PROOFS: dict[str, Proof] = {
@@ -97,8 +121,13 @@ PROOFS: dict[str, Proof] = {
 }
 
 
-def run(report: Report, size: str, names: Sequence[str]) -> None:
+def run(report: Report, size: str, names: Sequence[str], *, rounds: int | None = None, calls: int | None = None) -> None:
     """Run the proofs named, all where none is; print the table.
+
+    Args:
+        size: small or full.
+        rounds: instead of the size's own rounds and kills.
+        calls: instead of the size's own calls against the provider's book.
 
     Raises:
         BenchError: an unknown name.
@@ -106,9 +135,11 @@ def run(report: Report, size: str, names: Sequence[str]) -> None:
     unknown = set(names) - set(PROOFS)
     if unknown:
         raise BenchError(f"No such proof: {', '.join(sorted(unknown))}. There are: {', '.join(PROOFS)}.")
+    much = FULL if size == "full" else SMALL
+    much = replace(much, rounds=rounds or much.rounds, kills=rounds or much.kills, calls=calls or much.calls)
     table = Table(
         "Promises, proven",
-        f"`python -m tests.bench promises --size {size}`: real processes, stores and faults.",
+        f"`python -m tests.bench promises --size {size}`, {much.rounds} rounds, {much.kills} kills, {much.calls:,} calls.",
         ("promise", "how", "found", "seconds", "kept"),
     )
     with ExitStack() as stack:
@@ -116,7 +147,7 @@ def run(report: Report, size: str, names: Sequence[str]) -> None:
         stack.callback(bench.close)
         for name in names or PROOFS:
             began = time.monotonic()
-            for verdict in PROOFS[name](bench, size == "full"):
+            for verdict in PROOFS[name](bench, much):
                 row = (verdict.promise, verdict.how, verdict.found, time.monotonic() - began, "yes" if verdict.is_kept else "NO")
                 table.add(*row)
                 print(f"{row[4]:3s} {row[3]:6.1f} s  {verdict.promise}: {verdict.found}  [{verdict.how}]", flush=True)

@@ -191,8 +191,10 @@ class TestScripts:
             assert await numbers(store, DAY) == (4, 10)
             assert store.figures.failures == 0
 
-    async def test_a_server_that_refuses_scripts_is_refused_at_the_start(self, server: RedisServer) -> None:
-        assert server.command("ACL", "SETUSER", "noscripts", "on", ">secret-word", "~*", "+@all", "-@scripting") == b"+OK\r\n"
+    @pytest.mark.parametrize("refused", ["-@scripting", "-eval", "-evalsha"])
+    async def test_a_server_that_refuses_scripts_is_refused_at_the_start(self, server: RedisServer, refused: str) -> None:
+        words = ("ACL", "SETUSER", "noscripts", "reset", "on", ">secret-word", "~*", "+@all", refused)
+        assert server.command(*words) == b"+OK\r\n"
         with pytest.raises(RedisRefused, match="does not run the script"):
             async with opened(f"redis://noscripts:secret-word@127.0.0.1:{server.port}/0"):
                 pass
