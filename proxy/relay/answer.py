@@ -73,7 +73,7 @@ class Answer(Watched):
         self.weighing = weighing
         self.is_injected = is_injected
         self.out = Outgoing(request.client, request.head, keep_alive)
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[None] = state.loop.create_future()
         self.upgraded: ResponseHead | None = None
         self.is_draining = False
         """The client is gone; what still comes is read for its usage only."""

@@ -56,10 +56,15 @@ class Exchange:
         self._is_client_gone = False
         self._stopped_by: Exception | None = None
         """Why nothing may be asked any more: the upload broke, the worker stops."""
+        self.task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to serve it."""
+        self.state.exchanges.add(self)
+        self.task = self.state.loop.create_task(self.run())
 
     async def run(self) -> None:
         """Serve the request, whatever it is; never raises, always leaves the connection in a known state."""
-        self.state.exchanges.add(self)
         try:
             kind = self.request.route.kind
             if kind == "provider":
@@ -95,7 +100,7 @@ class Exchange:
         provider = request.route.provider
         assert provider is not None
 
-        readable = await self._readable_body()
+        readable = await self._first_part() if request.body_kind == "multipart" else self._held_body()
         began = time.perf_counter()
         facts = self._read_facts(readable)
         path = request.route.path.decode("latin-1")
@@ -125,19 +130,23 @@ class Exchange:
 
     # ── what the request says ──
 
-    async def _readable_body(self) -> bytes | None:
-        """What there is of the body to read facts from; None for one that streams through."""
+    def _held_body(self) -> bytes | None:
+        """The body to read facts from, where it was gathered; None for one that streams through."""
         request = self.request
+        if request.body_kind != "json":
+            return None
+        body = self._body = request.body()
         encoding = request.head.content_encoding
-        if request.body_kind == "json":
-            self._body = request.body()
-            self._is_body_read = encoding in (b"", b"identity")
-            return self._body if self._is_body_read else decoded(self._body, encoding)
-        if request.body_kind == "multipart":
-            continue_if_expected(request)
-            peeked = await request.peek()
-            return peeked if encoding in (b"", b"identity") else None
-        return None
+        if not encoding or encoding == b"identity":
+            self._is_body_read = True
+            return body
+        return decoded(body, encoding)
+
+    async def _first_part(self) -> bytes | None:
+        """As much of a form as its facts stand in."""
+        continue_if_expected(self.request)
+        peeked = await self.request.peek()
+        return peeked if self.request.head.content_encoding in (b"", b"identity") else None
 
     def _read_facts(self, body: bytes | None) -> RequestFacts:
         head, where = self.request.head, self.request.route

@@ -63,6 +63,7 @@ class RelayState:
         self.clock = clock
         self.stats = RelayStats()
         self.heads = KnownHeads(rules)
+        self.loop = asyncio.get_running_loop()
         self.clients: set[ClientConnection] = set()
         self.exchanges: set[Exchange] = set()
         self.tunnels: set[OpenTunnel] = set()
@@ -142,7 +143,8 @@ class RelayState:
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
-        return self._tasks
+        """What still runs: exchanges, and what was given to `keep`."""
+        return {*self._tasks, *(exchange.task for exchange in self.exchanges if exchange.task is not None)}
 
     def renew_leases(self) -> None:
         """Move the deadlines of long answers' holds, each once in a third of a lease; called every second."""

@@ -48,7 +48,7 @@ class Worker:
 
     def _begin(self, request: Request) -> Exchange:
         exchange = Exchange(request, self.state)
-        self.state.keep(asyncio.get_running_loop().create_task(exchange.run()))
+        exchange.start()
         return exchange
 
     async def start(self) -> None:
