@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from proxy.config.watch import SnapshotReader, write_snapshot
 from proxy.control.oidc import sign_in_from
 from proxy.demo.configuration import demo_config
 from proxy.demo.history import history
+from proxy.demo.operator import run_operator
 from proxy.demo.people import DEMO_KEYS
 from proxy.demo.provider import run_provider
 from proxy.demo.traffic import run_traffic
@@ -147,14 +149,14 @@ def run_demo(host: str, port: int, environ: Mapping[str, str]) -> int:
         provider_port = free_port()
         config = Path(scratch) / "config"
         config.mkdir()
-        for name, text in demo_config(f"http://127.0.0.1:{provider_port}").items():
-            (config / name).write_text(text, encoding="utf-8")
         admin_key = environ.get("WEIGHBRIDGE_ADMIN_KEY") or VIRTUAL_KEY_PREFIX + "admin-" + secrets.token_urlsafe(16)
         # The children inherit this process's environment, so the demo's must be put there.
         os.environ.update(WEIGHBRIDGE_DATA_DIR=scratch + "/data", WEIGHBRIDGE_ADMIN_KEY=admin_key)
         for name in ("DATABASE_URL", "REDIS_URL"):
             os.environ.pop(name, None)
-        count = run_loop(_write_history(os.environ))
+        count, spent = run_loop(_write_history(os.environ))
+        for name, text in demo_config(f"http://127.0.0.1:{provider_port}", spent).items():
+            (config / name).write_text(text, encoding="utf-8")
         url = f"http://{host}:{port}"
         user, key = next(iter(DEMO_KEYS.items()))
         print(
@@ -164,6 +166,7 @@ def run_demo(host: str, port: int, environ: Mapping[str, str]) -> int:
             "                -H 'content-type: application/json' \\\n"
             f'                -d \'{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"Hello"}}]}}\'\n'
             f"  Its record  curl {url}/api/v1/usage/records?limit=1 -H 'authorization: Bearer {admin_key}'\n"
+            f"  Its limits  {config}/limits.yaml   save a change, and see it in force or refused within a second\n"
             f"  The key above is {user}'s; ctrl-C stops the demo and removes its data.\n",
             flush=True,
         )
@@ -171,21 +174,25 @@ def run_demo(host: str, port: int, environ: Mapping[str, str]) -> int:
         return run_house(config, host, port, 1, None, os.environ, [guest])
 
 
-async def _write_history(environ: Mapping[str, str]) -> int:
-    """Put the demo's past into its ledger. Returns how many records."""
+async def _write_history(environ: Mapping[str, str]) -> tuple[int, dict[str, Decimal]]:
+    """Put the demo's past into its ledger. Returns how many records, and this month's dollars by team and user."""
     where = places(environ)
     where.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     ledger = open_ledger(environ, where)
     await ledger.start()
-    count, batch = 0, []
-    for record in history(1, HISTORY_DAYS, datetime.now(UTC)):
+    count, batch, now = 0, [], datetime.now(UTC)
+    spent: dict[str, Decimal] = {}
+    for record in history(1, HISTORY_DAYS, now):
         batch.append(record)
+        if record.cost_usd and record.started_at[:7] == now.isoformat()[:7]:
+            for name in filter(None, (record.team, record.user)):
+                spent[name] = spent.get(name, Decimal(0)) + Decimal(record.cost_usd)
         if len(batch) == HISTORY_BATCH:
             count += len(await ledger.append(batch))
             batch = []
     count += len(await ledger.append(batch))
     await ledger.close()
-    return count
+    return count, spent
 
 
 async def _run_demo_guests(port: int, url: str, link_fd: int | None) -> None:
@@ -193,7 +200,8 @@ async def _run_demo_guests(port: int, url: str, link_fd: int | None) -> None:
     link = ChildLink(link_fd)
     runner = await run_provider("127.0.0.1", port)
     link.ready()
-    await run_traffic(url, DEMO_KEYS, link.stopping)
+    admin_key = os.environ.get("WEIGHBRIDGE_ADMIN_KEY", "")
+    await asyncio.gather(run_traffic(url, DEMO_KEYS, link.stopping), run_operator(url, admin_key, link.stopping))
     await runner.cleanup()
 
 

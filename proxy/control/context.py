@@ -72,12 +72,13 @@ class Context:
         self.feed.on_drop = self.metrics.live_dropped.inc
 
     async def append(self, records: Sequence[UsageRecord]) -> list[UsageRecord]:
-        """`Ledger.append`, with its time and failures counted; what the drain is given.
+        """`Ledger.append`, with its time and failures counted, and each record told when it came; what the drain is given.
 
         Raises:
             LedgerError: as the ledger.
         """
         began = monotonic()
+        mark_recorded(records, self.clock())
         try:
             new = await self.ledger.append(records)
         except LedgerError:
@@ -111,3 +112,14 @@ CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
 
 def context_of(request: web.Request) -> Context:
     return request.app[CONTEXT]
+
+
+def mark_recorded(records: Sequence[UsageRecord], now: float) -> None:
+    """Say in each record's timings when it goes into the ledger: milliseconds after its request arrived, as the other marks.
+
+    By the clocks of two processes, the worker's and this one's: never before the last mark, should they differ.
+    """
+    for record in records:
+        if record.timings:
+            since = (now - datetime.fromisoformat(record.started_at).timestamp()) * 1000
+            record.timings["recorded"] = round(max(since, record.timings.get("settled", 0.0)), 3)

@@ -77,7 +77,8 @@ def _day_of(person: Person, midnight: datetime, days_ago: int, days: int, rng: r
 
 
 def _hour(person: Person, rng: random.Random) -> float:
-    if person.is_machine:
+    """Working hours, and for one call in eight any hour: some of the crew sit in other zones."""
+    if person.is_machine or rng.random() < 0.12:
         return rng.uniform(0, 23.5)
     return min(max(rng.gauss(13.5, 3.0), 6.0), 22.0)
 
@@ -148,6 +149,7 @@ def _record(step: _Step, rng: random.Random, pricebook: Pricebook) -> UsageRecor
     output_tokens = usage.output_tokens or 0 if usage else 0
     first_byte = None if step.outcome == "denied" else round(rng.lognormvariate(6.0, 0.5), 3)
     duration = 0.4 if first_byte is None else round(first_byte + output_tokens * rng.uniform(6, 14), 3)
+    overhead = round(rng.lognormvariate(-1.2, 0.4), 3)
     is_denied = step.outcome == "denied"
     limit = LIMITS.get(person.user) if is_denied else None
     return UsageRecord(
@@ -187,11 +189,21 @@ def _record(step: _Step, rng: random.Random, pricebook: Pricebook) -> UsageRecor
         price_source=cost.source if cost else None,
         provider_request_id=None if is_denied else f"req_{rng.getrandbits(96):024x}",
         limit=limit,
-        overhead_ms=round(rng.lognormvariate(-1.2, 0.4), 3),
+        overhead_ms=overhead,
+        timings=_timings(overhead, first_byte, duration, rng),
         exactness=exactness.value,
         key_name=person.key_name,
         tier=person.tier,
     )
+
+
+def _timings(overhead: float, first_byte: float | None, duration: float, rng: random.Random) -> dict[str, float]:
+    """Marks on the call's way, in milliseconds since it arrived; a refused call ends where it is admitted."""
+    marks = {"admitted": round(overhead * 0.6, 3)}
+    if first_byte is not None:
+        marks |= {"forwarded": round(overhead * 0.8, 3), "first_byte": first_byte, "last_byte": duration}
+    settled = round(max(duration, overhead) + overhead * 0.2, 3)
+    return marks | {"settled": settled, "recorded": round(settled + rng.uniform(4, 210), 3)}
 
 
 def _text(amount: object) -> str | None:

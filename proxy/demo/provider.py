@@ -60,9 +60,16 @@ def make_app(seed: int = 1) -> web.Application:
     app.router.add_get("/v1/models", _models)
     app.router.add_get("/v1beta/models", _gemini_models)
     app.router.add_get("/api/tags", _tags)
+    app.router.add_post("/demo/alerts", _take_alerts)
     app.router.add_get("/demo/book", _read_book)
     app.router.add_delete("/demo/book", _clear_book)
     return app
+
+
+async def _take_alerts(request: web.Request) -> web.Response:
+    """Where the demo's alerts are sent, in place of somebody's chat."""
+    await request.read()
+    return web.Response(status=204)
 
 
 def _answering(dialect: Dialect, seed: int, ids: Random) -> Answering:

@@ -19,7 +19,10 @@ from tests.node import node_environment
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 AXE = "axe-core@4.14.1"
 AXE_SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--disable-extensions", "--disable-background-networking"]
 DESKTOP = {"width": 1440, "height": 900}
+CALM = {"color_scheme": "light", "reduced_motion": "reduce"}
+"""No pulse and no fade: they would keep the machine busy with painting."""
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +37,7 @@ def browser() -> Iterator[Browser]:
     if found is None:
         pytest.fail("no Chromium here: install Debian's `chromium` (the dashboard is tested in a real browser, never skipped)")
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        running = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         yield running
         running.close()
 
@@ -64,7 +67,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def visit(browser: Browser, house: DemoHouse) -> Iterator[Visit]:
     """A fresh tab, an admin logged in; anything the console says against it fails the test."""
-    with browser.new_context(viewport=DESKTOP, color_scheme="light") as context:
+    with browser.new_context(viewport=DESKTOP, **CALM) as context:  # type: ignore[arg-type]
         started = Visit.start(context, house.url)
         started.log_in(ADMIN_KEY)
         yield started

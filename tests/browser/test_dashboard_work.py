@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.browser.conftest import CALM
 from tests.browser.demo_house import DemoHouse
 from tests.browser.visit import Visit
 
@@ -63,11 +65,11 @@ def test_narrowing_down_by_a_name(visit: Visit) -> None:
 def test_an_alert_is_acknowledged_then_dismissed(visit: Visit, house: DemoHouse) -> None:
     alert = house.open_alert()
     visit.open("alerts?state=open")
-    visit.row(alert["title"]).get_by_role("button", name="Acknowledge").click()
+    visit.row(alert["facts"]["limit"]).get_by_role("button", name="Acknowledge").click()
     visit.told("Acknowledged")
     visit.open("alerts?state=acknowledged")
-    expect(visit.row(alert["title"])).to_contain_text("by admin")
-    visit.row(alert["title"]).get_by_role("button", name="Dismiss").click()
+    expect(visit.row(alert["facts"]["limit"])).to_contain_text("by admin")
+    visit.row(alert["facts"]["limit"]).get_by_role("button", name="Dismiss").click()
     visit.told("Dismissed")
     states = {one["id"]: one["state"] for one in house.api("GET", "alerts")["alerts"]}
     assert states[alert["id"]] == "dismissed"
@@ -206,6 +208,45 @@ def test_live_calls_appear(visit: Visit, house: DemoHouse) -> None:
     expect(visit.page.locator(".feed li", has_text="margaret → gpt-4o-mini").first).to_be_visible()
 
 
+def test_a_channel_is_tried(visit: Visit) -> None:
+    visit.open("alerts")
+    visit.page.locator(".channel", has_text="ops-chat").get_by_role("button", name="Send a test").click()
+    visit.told("The test message reached ops-chat")
+
+
+def test_a_changed_file_is_tried_on_past_calls(visit: Visit) -> None:
+    visit.open("limits")
+    field = visit.page.get_by_label("limits.yaml to try")
+    visit.page.get_by_role("button", name="Start from the file in force").click()
+    expect(field).to_have_value(re.compile("premium"))
+    field.fill("users:\n  linus: {requests: {per_day: 5}}\n")
+    visit.page.get_by_role("button", name="Hold the last 30 days against it").click()
+    expect(visit.page.locator("main tbody tr", has_text="users.linus.requests.per_day")).to_contain_text("linus", timeout=30_000)
+    field.fill("users:\n  linus: {requests: {per_dya: 5}}\n")
+    visit.page.get_by_role("button", name="Hold the last 30 days against it").click()
+    expect(visit.page.get_by_role("alert").filter(has_text="per_dya")).to_be_visible()
+    visit.forgive("status of 4")
+
+
+def test_finding_goes_to_a_user(visit: Visit) -> None:
+    visit.open("overview")
+    visit.page.keyboard.press("Control+k")
+    visit.page.get_by_role("combobox", name="Go to").fill("kath")
+    expect(visit.page.get_by_role("option", name="katherine")).to_be_visible()
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.locator("h1")).to_have_text("katherine")
+
+
+def test_records_are_exported(visit: Visit, house: DemoHouse) -> None:
+    visit.open("records?range=30d&user=intern")
+    with visit.page.expect_download() as started:
+        visit.page.get_by_role("button", name="CSV").click()
+    head, *rows = csv.reader(io.StringIO(Path(started.value.path()).read_text(encoding="utf-8")))
+    assert "cost_usd" in head
+    assert {row[head.index("user")] for row in rows} == {"intern"}
+    assert len(rows) >= house.api("GET", "usage/summary?range=30d&user=intern&outcome=ok")["totals"]["requests"]
+
+
 def test_what_fails_says_so_and_can_be_tried_again(visit: Visit) -> None:
     def refuse(route: Route) -> None:
         route.fulfill(status=503, json={"error": {"code": "ledger_away", "message": "the ledger cannot be reached", "docs": ""}})
@@ -234,7 +275,7 @@ def test_logging_out_forgets_the_key(visit: Visit) -> None:
 
 def test_the_page_holds_with_scripts_of_others_forbidden(browser: Browser, house: DemoHouse) -> None:
     """The policy is the strict one, and the browser keeps to it."""
-    with browser.new_context() as context:
+    with browser.new_context(**CALM) as context:
         answer = context.request.get(f"{house.url}/dashboard")
         policy = answer.headers["content-security-policy"]
         assert "default-src 'self'" in policy
@@ -243,7 +284,7 @@ def test_the_page_holds_with_scripts_of_others_forbidden(browser: Browser, house
 
 def test_an_account_logs_in_by_password_changes_something_and_logs_out(browser: Browser, house: DemoHouse) -> None:
     house.api("PUT", "admin/logins/olga", {"password": "a long enough password", "role": "admin"})
-    with browser.new_context() as context:
+    with browser.new_context(**CALM) as context:
         visit = Visit.start(context, house.url)
         visit.page.goto(f"{house.url}/dashboard")
         visit.page.get_by_role("button", name="Name and password").click()

@@ -31,25 +31,36 @@ const FOR_USERS = ["my-usage", "records", "record", "explore"];
 function Dashboard() {
   const [state, setState] = useState(session());
   const [isHelp, setHelp] = useState(false);
+  const [isFinding, setFinding] = useState(false);
   useEffect(() => subscribe(setState), []);
   useEffect(() => {
     resume(identify);
-    return listenToKeys({ onHelp: () => setHelp(true), onTheme: () => globalThis.weighbridgeTheme.toggle(), seesAll });
+    return listenToKeys({ onFind: () => session().phase === "in" && setFinding(true), onHelp: () => setHelp(true), onTheme: () => globalThis.weighbridgeTheme.toggle(), seesAll });
   }, []);
   if (state.phase === "checking") return html`<main class="checking"><h1 class="unseen">Weighbridge</h1><${Skeleton} rows=${6} /></main>`;
   if (state.phase === "out") return html`<${LogIn} failure=${state.failure} />`;
   return html`
-    <${Inside} onHelp=${() => setHelp(true)} />
+    <${Inside} onFind=${() => setFinding(true)} onHelp=${() => setHelp(true)} />
     <${Toasts} />
     ${isHelp && html`<${Help} onClose=${() => setHelp(false)} />`}
+    ${isFinding && html`<${Later} load=${() => import("./parts/finder.js")} onClose=${() => setFinding(false)} />`}
   `;
 }
 
-function Inside({ onHelp }) {
+/** A part that is fetched when it is first wanted. */
+function Later({ load, onClose }) {
+  const [found, set] = useState(null);
+  useEffect(() => {
+    load().then((module) => set(() => module.Finder), onClose);
+  }, []);
+  return found && html`<${found} onClose=${onClose} />`;
+}
+
+function Inside({ onFind, onHelp }) {
   const current = useRoute();
   const view = !seesAll() && current.view === "overview" ? "my-usage" : current.view;
   return html`
-    <${Frame} current=${{ ...current, view }} onHelp=${onHelp} onTheme=${() => globalThis.weighbridgeTheme.toggle()}>
+    <${Frame} current=${{ ...current, view }} onFind=${onFind} onHelp=${onHelp} onTheme=${() => globalThis.weighbridgeTheme.toggle()}>
       <${Shown} key=${`${view}/${current.part ?? ""}/${zone()}`} view=${view} part=${current.part} query=${current.query} />
     <//>
   `;

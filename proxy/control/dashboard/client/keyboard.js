@@ -14,6 +14,7 @@ export const SHORTCUTS = [
   ["g k", "Keys"],
   ["g d", "Audit"],
   ["g s", "System"],
+  ["Ctrl K", "Find a view, user, team, model or call"],
   ["/", "Search or first filter"],
   ["r", "Load anew"],
   ["t", "Light or dark"],
@@ -23,9 +24,14 @@ export const SHORTCUTS = [
 const VIEWS = { o: "overview", e: "explore", u: "users", l: "limits", a: "alerts", r: "records", m: "models", k: "keys", d: "audit", s: "system" };
 const WAIT = 1200;
 
-export function listenToKeys({ onHelp, onTheme, seesAll }) {
+export function listenToKeys({ onFind, onHelp, onTheme, seesAll }) {
   let leaderAt = 0;
   const press = (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "k" && !document.querySelector("dialog[open]")) {
+      event.preventDefault();
+      onFind();
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
     if (document.querySelector("dialog[open]")) return;
     const isAfterLeader = Date.now() - leaderAt < WAIT;

@@ -30,7 +30,7 @@ export const Moment = ({ at }) => html`<time class="number" datetime=${at} title
 
 /** ▲ 12 % against something; neutral in colour, since more is not worse or better in itself. */
 export function Change({ of, against }) {
-  if (of === null || !Number.isFinite(of)) return html`<span class="change" title="Nothing to compare with">nothing ${against.replace("vs ", "")}</span>`;
+  if (of === null || !Number.isFinite(of)) return html`<span class="change" title="There is nothing to compare with">none ${against.replace("vs ", "")}</span>`;
   const mark = Math.abs(of) < 0.005 ? "＝" : of > 0 ? "▲" : "▼";
   const size = Math.abs(of) >= 10 ? (of >= 99 ? "over × 100" : `× ${(of + 1).toFixed(0)}`) : percent(Math.abs(of), 0);
   return html`<span class="change" title=${`${percent(of)} ${against}`}><span aria-hidden="true">${mark}</span><span class="unseen">${of > 0 ? "up" : "down"}</span> ${size} ${against}</span>`;

@@ -11,7 +11,7 @@ const model = (row) => row.response_model ?? row.request_model ?? "–";
 const COLUMNS = [
   { key: "started_at", head: "Started", explain: "When the request arrived", cell: (row) => html`<a href=${href("record", {}, row.id)}><${Moment} at=${row.started_at} /></a>` },
   { key: "user", head: "User", explain: "Who is limited and billed", cell: (row) => html`<a class="clip" href=${seesAll() ? href("user", {}, row.user) : href("my-usage")}>${row.user}</a>` },
-  { key: "model", head: "Model", explain: "The model that answered, else the one asked for", cell: (row) => html`<span class="two-lines"><span class="clip" title=${`asked for ${row.request_model ?? "–"}, answered by ${row.response_model ?? "–"}`}>${model(row)}</span><span class="small">${row.provider} · ${row.api}</span></span>` },
+  { key: "model", head: "Model", isWide: true, explain: "The model that answered, else the one asked for", cell: (row) => html`<span class="two-lines"><span class="clip" title=${`asked for ${row.request_model ?? "–"}, answered by ${row.response_model ?? "–"}`}>${model(row)}</span><span class="small">${row.provider} · ${row.api}</span></span>` },
   { key: "operation", head: "Operation", explain: "The application’s label", isMinor: true, cell: (row) => html`<span class="clip">${row.operation ?? "–"}</span>` },
   { key: "input_tokens", head: "Input", explain: "Input tokens, cached ones included", isNumber: true, isMinor: true, cell: (row) => html`<${Count} of=${row.input_tokens} what="input tokens" />` },
   { key: "output_tokens", head: "Output", explain: "Output tokens, reasoning included", isNumber: true, isMinor: true, cell: (row) => html`<${Count} of=${row.output_tokens} what="output tokens" />` },

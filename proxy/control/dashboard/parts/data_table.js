@@ -2,11 +2,13 @@
 
 import { html, useMemo, useState } from "../vendor/preact-htm.js";
 import { saveCsv } from "../words/csv.js";
+import { METRICS } from "../words/metrics.js";
 import { CsvButton } from "./panel.js";
 
 /**
- * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor}]; isMinor ones go on a narrow screen, those without a
- * cell are only in the CSV.
+ * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor, isFill, isMain, isWide, isActions}]; isMinor ones go on a narrow screen,
+ * those without a cell are only in the CSV. isCards: on a phone a row is a card, each cell under its head; isWide ones take half
+ * of it, isFill and isMain ones all.
  * caption: what the table is, for screen readers and as the region's name.
  */
 export function DataTable({ columns: all, rows, caption, keyOf, sortBy, descending = true, most = 100, rowClass, onHover, isCards }) {
@@ -18,13 +20,13 @@ export function DataTable({ columns: all, rows, caption, keyOf, sortBy, descendi
   return html`
     <div>
     <div class="table-region" role="region" aria-label=${caption} tabindex="0">
-      <table class=${"table" + (isCards ? " cards" : "")}>
+      <table class=${"table" + (isCards ? " cards" : "")} role="table">
         <caption class="unseen">${caption}</caption>
-        <thead><tr>${columns.map((column) => html`<${Head} key=${column.key} column=${column} order=${order} turn=${turn} />`)}</tr></thead>
-        <tbody>
+        <thead role="rowgroup"><tr role="row">${columns.map((column) => html`<${Head} key=${column.key} column=${column} order=${order} turn=${turn} />`)}</tr></thead>
+        <tbody role="rowgroup">
           ${sorted.slice(0, shown).map(
-            (row, index) => html`<tr key=${keyOf ? keyOf(row) : index} class=${rowClass?.(row)} onMouseEnter=${onHover && (() => onHover(row))} onMouseLeave=${onHover && (() => onHover(null))}>
-              ${columns.map((column) => html`<td key=${column.key} class=${classOf(column)}>${column.cell(row)}</td>`)}
+            (row, index) => html`<tr role="row" key=${keyOf ? keyOf(row) : index} class=${rowClass?.(row)} onMouseEnter=${onHover && (() => onHover(row))} onMouseLeave=${onHover && (() => onHover(null))}>
+              ${columns.map((column) => html`<td role="cell" key=${column.key} class=${classOf(column)} data-label=${typeof column.head === "string" ? column.head : undefined}>${column.cell(row)}</td>`)}
             </tr>`,
           )}
         </tbody>
@@ -37,15 +39,16 @@ export function DataTable({ columns: all, rows, caption, keyOf, sortBy, descendi
 
 function Head({ column, order, turn }) {
   const isSorted = order.key === column.key;
+  const explain = column.explain ?? METRICS[column.key]?.explain;
   const direction = isSorted ? (order.descending ? "descending" : "ascending") : undefined;
   const mark = isSorted ? html`<span aria-hidden="true">${order.descending ? " ↓" : " ↑"}</span>` : "";
   const inside = column.sort
-    ? html`<button class="head-button" title=${column.explain} onClick=${() => turn(column)}>${column.head}${mark}</button>`
-    : html`<span title=${column.explain}>${column.head}</span>`;
-  return html`<th scope="col" class=${classOf(column)} aria-sort=${direction}>${inside}</th>`;
+    ? html`<button class="head-button" title=${explain} onClick=${() => turn(column)}>${column.head}${mark}</button>`
+    : html`<span title=${explain}>${column.head}</span>`;
+  return html`<th scope="col" role="columnheader" class=${classOf(column)} aria-sort=${direction}>${inside}</th>`;
 }
 
-const classOf = (column) => [column.isNumber && "number-cell", column.isMinor && "minor", column.isFill && "fill"].filter(Boolean).join(" ");
+const classOf = (column) => [column.isNumber && "number-cell", column.isMinor && "minor", column.isFill && "fill", column.isMain && "main-cell", column.isWide && "wide-cell", column.isActions && "actions"].filter(Boolean).join(" ");
 
 function inOrder(rows, columns, { key, descending }) {
   const column = columns.find((one) => one.key === key);

@@ -64,6 +64,6 @@ const COLUMNS = [
   { key: "destination", head: "To", cell: (row) => `${row.destination} (${row.channel})` },
   { key: "alerts", head: "Alerts", cell: (row) => html`<span title=${row.alerts.map((one) => one.title).join("\n")}>${row.alerts.length}</span>` },
   { key: "state", head: "State", cell: (row) => html`<${Badge} tone=${TONES[row.state]} title=${row.error ?? ""}>${row.state}<//>` },
-  { key: "attempts", head: "Tries", isNumber: true, cell: (row) => row.attempts },
+  { key: "attempts", head: "Tries", explain: "How often it was sent; tried again with growing pauses", isNumber: true, cell: (row) => row.attempts },
   { key: "error", head: "Error", isMinor: true, cell: (row) => row.error ?? "–" },
 ];

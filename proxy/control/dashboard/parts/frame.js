@@ -1,16 +1,18 @@
 // What stands around every view: navigation, the live strip, who is logged in.
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
-import { endSession } from "../client/api.js";
+import { endSession, get } from "../client/api.js";
 import { useLive, forgetLive } from "../client/live.js";
+import { useLoad } from "../client/load.js";
 import { href, periodOf } from "../client/route.js";
 import { chooseZone, chosenZone, seesAll, logOut, session, zone } from "../client/session.js";
 import { shortUsd } from "../words/money.js";
-import { compact, count } from "../words/numbers.js";
+import { compact, count, plural } from "../words/numbers.js";
 import { zoneName } from "../words/times.js";
 import { Icon } from "./icons.js";
 import { attempt } from "./toasts.js";
 
+const LATER_MS = 1500;
 const ADMIN_VIEWS = [
   ["overview", "Overview", "overview"],
   ["explore", "Explore", "explore"],
@@ -31,7 +33,7 @@ const USER_VIEWS = [
 
 export const viewsFor = (isAllowedAll) => (isAllowedAll ? ADMIN_VIEWS : USER_VIEWS);
 
-export function Frame({ current, onHelp, onTheme, children }) {
+export function Frame({ current, onFind, onHelp, onTheme, children }) {
   const [isOpen, open] = useState(false);
   useEffect(() => open(false), [current.view, current.part]);
   return html`
@@ -42,6 +44,7 @@ export function Frame({ current, onHelp, onTheme, children }) {
         <a class="brand" href="#/"><img src="/dashboard/icon.svg" alt="" width="24" height="24" /><span>Weighbridge</span></a>
         <${LiveStrip} />
         <div class="bar-end">
+          <button class="find-button" title="Go to a view, a user, a team, a model or a call (Ctrl K)" onClick=${onFind}><${Icon} name="search" /><span class="find-word">Find</span><kbd class="not-narrow" aria-hidden="true">Ctrl K</kbd></button>
           <${ZoneChoice} />
           <button class="icon-button not-narrow" title="Keyboard shortcuts (?)" aria-label="Keyboard shortcuts" onClick=${onHelp}><${Icon} name="help" /></button>
           <button class="icon-button" title="Light or dark (t)" aria-label="Light or dark" onClick=${onTheme}><${Icon} name="theme" /></button>
@@ -74,12 +77,21 @@ function Navigation({ current }) {
     <nav id="navigation" class="navigation" aria-label="Views">
       <ul>
         ${viewsFor(seesAll()).map(
-          ([view, title, icon]) => html`<li key=${view}><a href=${href(view, ["explore", "overview", "models"].includes(view) ? keep : {})} aria-current=${view === here ? "page" : undefined}><${Icon} name=${icon} />${title}</a></li>`,
+          ([view, title, icon]) => html`<li key=${view}><a href=${href(view, ["explore", "overview", "models"].includes(view) ? keep : {})} aria-current=${view === here ? "page" : undefined}><${Icon} name=${icon} />${title}${view === "alerts" && html`<${OpenAlerts} />`}</a></li>`,
         )}
       </ul>
       <p class="navigation-foot" title="Who is logged in, and the release that runs">${who()}${session().identity?.version ? ` · v${session().identity.version}` : ""}</p>
     </nav>
   `;
+}
+
+/** How many alerts are open, beside the word; asked when the view itself has had its turn. */
+function OpenAlerts() {
+  const load = useLoad(async (signal) => (await new Promise((wake) => setTimeout(wake, LATER_MS)), get("alerts", { state: "open", limit: 100 }, signal)), [], { every: 60 });
+  const open = load.data?.alerts ?? [];
+  if (!open.length) return null;
+  const isBad = open.some((alert) => alert.severity === "critical");
+  return html`<span class=${"navigation-count" + (isBad ? " navigation-count-bad" : "")} title=${`${plural(open.length, "open alert")}${isBad ? ", one of them critical at least" : ""}`}>${open.length}${load.data.next_cursor ? "+" : ""}<span class="unseen"> open</span></span>`;
 }
 
 function LiveStrip() {

@@ -41,26 +41,36 @@ export function limitHolder(limit) {
 
 export const toneOf = (fraction) => (fraction === null ? "none" : fraction >= 1 ? "full" : fraction >= 0.8 ? "near" : "calm");
 
-export function LimitBar({ limit, withNumbers = true }) {
+/** Words and numbers above, the bar below in full width: so that bars under each other can be compared. head: whose, or what. */
+export const LimitLine = ({ limit, head }) => html`
+  <div class=${`limit-line limit-${toneOf(limit.fraction)}`} title=${toldOf(limit)}>
+    <p class="limit-line-head"><span class="limit-line-what">${head}</span><${Numbers} limit=${limit} /></p>
+    <${Track} limit=${limit} />
+  </div>
+`;
+
+export const LimitBar = ({ limit }) => html`
+  <div class=${`limit limit-${toneOf(limit.fraction)}`} title=${toldOf(limit)}><${Track} limit=${limit} /><${Numbers} limit=${limit} /></div>
+`;
+
+const toldOf = (limit) =>
+  limit.used === null
+    ? "No worker says where this limit stands"
+    : `settled ${exactText(limit, limit.used)}, held ${exactText(limit, limit.reserved)}, remaining ${exactText(limit, limit.remaining)} of ${exactText(limit, limit.amount)} ${limitWords(limit)}` +
+      `${limit.resets_at ? `; begins anew ${relative(limit.resets_at)} (${absolute(limit.resets_at, zone())})` : ""}; ${MODES[limit.mode] ?? limit.mode}; from ${limit.origin}`;
+
+const Numbers = ({ limit }) => html`
+  <span class="limit-text number">${amountText(limit, limit.used)}${Number(limit.reserved) > 0 ? html`<span class="limit-held-text"> +${amountText(limit, limit.reserved)}</span>` : ""} / ${amountText(limit, limit.amount)}<span class="limit-percent">${limit.fraction === null ? "–" : `${Math.floor(limit.fraction * 100)}\u202f%`}</span></span>
+`;
+
+function Track({ limit }) {
   const whole = sizeOf(limit, limit.amount) || 1;
   const used = Math.min(1, sizeOf(limit, limit.used) / whole);
   const held = Math.min(1 - used, sizeOf(limit, limit.reserved) / whole);
-  const told =
-    limit.used === null
-      ? "No worker says where this limit stands"
-      : `settled ${exactText(limit, limit.used)}, held ${exactText(limit, limit.reserved)}, remaining ${exactText(limit, limit.remaining)} of ${exactText(limit, limit.amount)} ${limitWords(limit)}` +
-        `${limit.resets_at ? `; begins anew ${relative(limit.resets_at)} (${absolute(limit.resets_at, zone())})` : ""}; ${MODES[limit.mode] ?? limit.mode}; from ${limit.origin}`;
   return html`
-    <div class=${`limit limit-${toneOf(limit.fraction)}`} title=${told}>
-      <div class="limit-track" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round((limit.fraction ?? 0) * 100)} aria-label=${`${limitWords(limit)}: ${told}`}>
-        <span class="limit-used" style=${{ width: `${used * 100}%` }}></span>
-        <span class="limit-held" style=${{ width: `${held * 100}%` }}></span>
-      </div>
-      ${withNumbers &&
-      html`<span class="limit-text number">
-        ${amountText(limit, limit.used)}${Number(limit.reserved) > 0 ? html`<span class="limit-held-text"> +${amountText(limit, limit.reserved)}</span>` : ""} / ${amountText(limit, limit.amount)}
-        <span class="limit-percent">${limit.fraction === null ? "–" : `${Math.floor(limit.fraction * 100)}\u202f%`}</span>
-      </span>`}
+    <div class="limit-track" role="meter" aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.min(100, Math.round((limit.fraction ?? 0) * 100))} aria-label=${`${limitWords(limit)}: ${toldOf(limit)}`}>
+      <span class="limit-used" style=${{ width: `${used * 100}%` }}></span>
+      <span class="limit-held" style=${{ width: `${held * 100}%` }}></span>
     </div>
   `;
 }

@@ -1,8 +1,10 @@
 // A whole limits.yaml on trial: every recorded call is held against it, and nobody is refused.
 
 import { html, useState } from "../vendor/preact-htm.js";
-import { send } from "../client/api.js";
+import { get, offers, send } from "../client/api.js";
 import { href } from "../client/route.js";
+import { yamlText } from "../words/yaml.js";
+import { attempt } from "./toasts.js";
 import { count, percent, plural } from "../words/numbers.js";
 import { DataTable, TableCsv } from "./data_table.js";
 import { Panel } from "./panel.js";
@@ -22,13 +24,14 @@ export function LimitsFileTrial() {
       set({ failure });
     }
   };
+  const takeInForce = () => attempt(async () => setText(yamlText((await get("config")).documents.limits ?? {})));
   const rows = Math.min(24, Math.max(6, text.split("\n").length));
   return html`
     <${Panel} title="Try a whole limits.yaml" explain="Nothing is changed: the calls of the last 30 days are held against it, one by one">
       <form class="form" onSubmit=${submit}>
         <textarea class="mono" aria-label="limits.yaml to try" spellcheck="false" rows=${rows} value=${text} onInput=${(event) => setText(event.target.value)}></textarea>
         <p class="form-failure" role="alert">${state.failure?.message}</p>
-        <div><button class="button" disabled=${state.isBusy}>Hold the last 30 days against it</button></div>
+        <div class="filters"><button class="button" disabled=${state.isBusy}>Hold the last 30 days against it</button>${offers("GET", "/config") && html`<button type="button" class="quiet-button" onClick=${takeInForce}>Start from the file in force</button>`}</div>
       </form>
       ${state.isBusy && html`<${Skeleton} rows=${3} />`}
       ${state.result && html`<${Verdict} result=${state.result} />`}

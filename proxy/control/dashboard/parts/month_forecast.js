@@ -56,8 +56,8 @@ function Forecast({ projection, month, metric, height }) {
   return html`
     <p class="forecast">
       <b class="number" title=${`Expected at the month’s end: ${exactOf(forecast.expected)}`}>${shortOf(forecast.expected)}</b>
-      <span class="muted">expected, <span class="number">${shortOf(forecast.low)} – ${shortOf(forecast.high)}</span></span>
-      <span class="muted" title=${exactOf(forecast.so_far)}><span class="number">${shortOf(forecast.so_far)}</span> so far</span>
+      <span class="muted">expected by the month’s end</span>
+      <span class="muted small forecast-more"><span title=${`So far: ${exactOf(forecast.so_far)}`}><b class="number">${shortOf(forecast.so_far)}</b> so far</span><span title="One standard deviation of the days so far to either side">likely <b class="number">${shortOf(forecast.low)} – ${shortOf(forecast.high)}</b></span></span>
     </p>
     <${ProjectionChart} columns=${short} amounts=${amounts} forecast=${forecast} format=${axisOf(metric)} label=${label} height=${height} />
   `;

@@ -4,10 +4,11 @@ import { html } from "../vendor/preact-htm.js";
 import { get } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { href } from "../client/route.js";
+import { wordsOf } from "../words/alerts.js";
 import { groupName } from "../words/metrics.js";
 import { Cost, Count, Severity, Share, When } from "./amounts.js";
 import { DataTable, TableCsv } from "./data_table.js";
-import { LimitBar, LimitLegend, limitHolder, limitWords } from "./limit_bar.js";
+import { LimitLegend, LimitLine, limitHolder, limitWords } from "./limit_bar.js";
 import { Panel } from "./panel.js";
 import { Empty, Loaded } from "./states.js";
 
@@ -29,7 +30,7 @@ export function Attention({ stats }) {
 const OpenAlerts = ({ alerts }) => html`
   <${Panel} title=${`Open alerts (${alerts.length}${alerts.length >= 10 ? " or more" : ""})`} actions=${html`<a class="quiet-button" href=${href("alerts", { state: "open" })}>All alerts</a>`}>
     <ul class="alert-list">
-      ${alerts.slice(0, 4).map((alert) => html`<li key=${alert.id}><${Severity} of=${alert.severity} /><a href=${href("alerts", { state: "open" }, alert.id)} title=${alert.text}>${alert.title}</a><span class="small muted"><${When} at=${alert.at} /></span></li>`)}
+      ${alerts.slice(0, 4).map((alert) => html`<li key=${alert.id}><${Severity} of=${alert.severity} /><a href=${href("alerts", { state: "open" }, alert.id)} title=${wordsOf(alert).exact}>${wordsOf(alert).title}</a><span class="small muted"><${When} at=${alert.at} /></span></li>`)}
     </ul>
   <//>
 `;
@@ -42,19 +43,17 @@ export const NearLimits = ({ stats }) => html`
   <//>
 `;
 
-export function LimitItem({ limit, withHolder = true }) {
+function LimitItem({ limit }) {
   const holder = limitHolder(limit);
   const target = holder.kind === "user" ? href("user", {}, holder.name) : holder.kind === "team" ? href("users", { team: holder.name }) : "#/limits";
-  return html`<div>
-    <p class="limit-item-head">${withHolder && html`<a href=${target}>${holder.kind === "user" ? holder.name : `${holder.kind} ${holder.name}`}</a>`}<span class="small muted">${limitWords(limit)}</span></p>
-    <${LimitBar} limit=${limit} />
-  </div>`;
+  const name = holder.kind === "global" ? "everyone" : holder.kind === "user" ? holder.name : `${holder.kind} ${holder.name}`;
+  return html`<${LimitLine} limit=${limit} head=${html`<a href=${target}>${name}</a> <span class="small muted">${limitWords(limit)}</span>`} />`;
 }
 
 export function TopTable({ stats, of, title, period }) {
   const target = (row) => (of === "user" ? href("user", {}, row.user) : href("explore", { ...period, [of]: row[of], group_by: "user" }));
   const columns = [
-    { key: "name", head: title.replace("Top ", "").replace(/s$/, "").replace(/^./, (letter) => letter.toUpperCase()), cell: (row) => (row[of] ? html`<a class="clip" href=${target(row)}>${row[of]}</a>` : groupName(row[of])), csv: (row) => row[of] },
+    { key: "name", explain: `Open this ${of}`, head: title.replace("Top ", "").replace(/s$/, "").replace(/^./, (letter) => letter.toUpperCase()), cell: (row) => (row[of] ? html`<a class="clip" href=${target(row)}>${row[of]}</a>` : groupName(row[of])), csv: (row) => row[of] },
     { key: "total_tokens", head: "Tokens", isNumber: true, sort: (row) => row.total_tokens, cell: (row) => html`<${Count} short of=${row.total_tokens} what="tokens" />`, csv: (row) => row.total_tokens },
     { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), cell: (row) => html`<${Cost} row=${row} />`, csv: (row) => row.cost_usd },
     { key: "share", head: "Share", explain: "Share of the period’s cost", isNumber: true, cell: (row) => html`<${Share} of=${row.share?.cost_usd} />` },

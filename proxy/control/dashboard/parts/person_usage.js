@@ -42,17 +42,17 @@ export function PersonUsage({ data, user, period }) {
 
 export function LimitsPanel({ limits }) {
   const columns = [
-    { key: "what", head: "Limit", sort: (row) => row.name, csv: (row) => row.name, cell: (row) => html`<span title=${row.name}>${limitWords(row)}</span>` },
+    { key: "what", head: "Limit", explain: "What is counted, and how often the count begins anew", sort: (row) => row.name, csv: (row) => row.name, cell: (row) => html`<span title=${row.name}>${limitWords(row)}</span>` },
     { key: "whose", head: "Counts", explain: "Whose calls fill it", isMinor: true, csv: (row) => row.counter, cell: (row) => whose(row) },
-    { key: "bar", head: "Settled, held, remaining", isFill: true, sort: (row) => row.fraction, csv: (row) => row.fraction, csvHead: "fraction", cell: (row) => html`<${LimitBar} limit=${row} />` },
+    { key: "bar", head: "Settled, held, remaining", explain: "Settled: used by finished calls. Held: reserved by calls in flight. Remaining: free for new ones", isFill: true, sort: (row) => row.fraction, csv: (row) => row.fraction, csvHead: "fraction", cell: (row) => html`<${LimitBar} limit=${row} />` },
     { key: "resets", head: "Begins anew", explain: "When the window ends and the count starts from nothing", isMinor: true, csv: (row) => row.resets_at, cell: (row) => html`<${When} at=${row.resets_at} none="–" />` },
-    { key: "mode", head: "Mode", isMinor: true, csv: (row) => row.mode, cell: (row) => row.mode },
+    { key: "mode", head: "Mode", explain: "Strict holds the worst case and is never passed; balanced holds what such a call usually takes; soft looks only at what is settled", isMinor: true, csv: (row) => row.mode, cell: (row) => row.mode },
     { key: "origin", head: "From", explain: "Where this limit stands", isMinor: true, csv: (row) => row.origin, cell: (row) => html`<${Badge} tone=${row.origin === "override" ? "warn" : "calm"} title=${row.name}>${row.origin}<//>` },
   ];
   return html`
     <${Panel} title="Limits" explain="Every limit that applies must have room" actions=${html`<${TableCsv} name="limits" columns=${columns} rows=${limits} />`}>
       ${limits.length
-        ? html`<${DataTable} caption="Limits and where they stand" columns=${columns} rows=${limits} sortBy="bar" keyOf=${(row) => row.counter + row.name} rowClass=${(row) => `limit-row-${toneOf(row.fraction)}`} /><${LimitLegend} />`
+        ? html`<${DataTable} caption="Limits and where they stand" columns=${columns} rows=${limits} sortBy="bar" keyOf=${(row) => row.counter + row.name} isCards rowClass=${(row) => `limit-row-${toneOf(row.fraction)}`} /><${LimitLegend} />`
         : html`<${Empty} title="No limits">Nothing holds these calls back.<//>`}
     <//>
   `;
@@ -68,7 +68,7 @@ const usageColumns = (of, head, link) => [
   { key: "requests", head: "Calls", isNumber: true, sort: (row) => row.requests, csv: (row) => row.requests, cell: (row) => html`<${Count} of=${row.requests} what="calls" />` },
   { key: "total_tokens", head: "Tokens", isNumber: true, sort: (row) => row.total_tokens, csv: (row) => row.total_tokens, cell: (row) => html`<${Count} short of=${row.total_tokens} what="tokens" />` },
   { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Cost} row=${row} />` },
-  { key: "share", head: "Share", isNumber: true, isMinor: true, cell: (row) => html`<${Share} of=${row.share?.cost_usd} />` },
+  { key: "share", head: "Share", explain: "Share of this user’s cost", isNumber: true, isMinor: true, cell: (row) => html`<${Share} of=${row.share?.cost_usd} />` },
 ];
 
 function Models({ rows, user, period }) {
@@ -91,8 +91,8 @@ function Operations({ user, period }) {
 function Sessions({ rows, user }) {
   const columns = [
     { key: "session", head: "Session", cell: (row) => html`<a class="clip" href=${href("records", { user, session: row.session, range: "90d" })}>${row.session ?? "(none)"}</a>`, csv: (row) => row.session },
-    { key: "last_at", head: "Last call", sort: (row) => row.last_at, cell: (row) => html`<${When} at=${row.last_at} />`, csv: (row) => row.last_at },
-    { key: "first_at", head: "First call", isMinor: true, sort: (row) => row.first_at, cell: (row) => html`<${When} at=${row.first_at} />`, csv: (row) => row.first_at },
+    { key: "last_at", head: "Last call", explain: "When its latest call began", sort: (row) => row.last_at, cell: (row) => html`<${When} at=${row.last_at} />`, csv: (row) => row.last_at },
+    { key: "first_at", head: "First call", explain: "When its first call began", isMinor: true, sort: (row) => row.first_at, cell: (row) => html`<${When} at=${row.first_at} />`, csv: (row) => row.first_at },
     { key: "requests", head: "Calls", isNumber: true, sort: (row) => row.requests, cell: (row) => html`<${Count} of=${row.requests} what="calls" />`, csv: (row) => row.requests },
     { key: "total_tokens", head: "Tokens", isNumber: true, sort: (row) => row.total_tokens, cell: (row) => html`<${Count} short of=${row.total_tokens} what="tokens" />`, csv: (row) => row.total_tokens },
     { key: "cost_usd", head: "Cost", isNumber: true, sort: (row) => Number(row.cost_usd), cell: (row) => html`<${Usd} of=${row.cost_usd} />`, csv: (row) => row.cost_usd },

@@ -12,13 +12,14 @@ import { Empty, Loaded } from "./states.js";
 
 export function Savings({ period }) {
   const load = useLoad((signal) => get("recommendations", inZone(period), signal), [JSON.stringify(period)]);
+  const best = (data) => data.models.filter((row, index, all) => all.findIndex((one) => one.provider === row.provider && one.model === row.model) === index);
   const low = (data) => data.cache.filter((row) => row.is_low);
   return html`
     <div class="grid">
       <div>
         <${Panel} title="Cheaper models for the same traffic" explain=${load.data?.note} actions=${load.data && html`<${TableCsv} name="cheaper-models" columns=${CHEAPER} rows=${load.data.models} />`}>
           <${Loaded} of=${load} rows=${5} isEmpty=${(data) => !data.models.length} empty=${html`<${Empty} title="No cheaper model among those in use" />`}>
-            ${(data) => html`<p class="muted small">${data.note}</p><${DataTable} caption="Cheaper models" columns=${CHEAPER} rows=${data.models} sortBy="saving" keyOf=${(row) => row.model + row.other_model} most=${8} />`}
+            ${(data) => html`<p class="muted small">The dearest gap for each model in use; the CSV has every pair. ${data.note}</p><${DataTable} caption="Cheaper models" columns=${CHEAPER} rows=${best(data)} isCards sortBy="saving" keyOf=${(row) => row.model + row.other_model} most=${8} />`}
           <//>
         <//>
       </div>
@@ -44,18 +45,18 @@ const model = (provider, name) => html`<span class="two-lines"><span class="clip
 
 const CHEAPER = [
   { key: "from", head: "Instead of", csv: (row) => `${row.provider}/${row.model}`, cell: (row) => model(row.provider, row.model) },
-  { key: "to", head: "On", csv: (row) => `${row.other_provider}/${row.other_model}`, cell: (row) => model(row.other_provider, row.other_model) },
-  { key: "cost", head: "Costs now", isNumber: true, isMinor: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Usd} of=${row.cost_usd} />` },
-  { key: "other", head: "Would cost", isNumber: true, isMinor: true, sort: (row) => Number(row.other_cost_usd), csv: (row) => row.other_cost_usd, cell: (row) => html`<${Usd} of=${row.other_cost_usd} />` },
-  { key: "saving", head: "Saves", isNumber: true, sort: (row) => Number(row.saving_usd), csv: (row) => row.saving_usd, cell: (row) => html`<${Usd} of=${row.saving_usd} /> <span class="muted small">${percent(row.saving_share, 0)}</span>` },
+  { key: "to", head: "On", isWide: true, csv: (row) => `${row.other_provider}/${row.other_model}`, cell: (row) => model(row.other_provider, row.other_model) },
+  { key: "cost", head: "Costs now", explain: "What this traffic cost in the period", isNumber: true, isMinor: true, sort: (row) => Number(row.cost_usd), csv: (row) => row.cost_usd, cell: (row) => html`<${Usd} of=${row.cost_usd} />` },
+  { key: "other", head: "Would cost", explain: "The same tokens at the other model’s price", isNumber: true, isMinor: true, sort: (row) => Number(row.other_cost_usd), csv: (row) => row.other_cost_usd, cell: (row) => html`<${Usd} of=${row.other_cost_usd} />` },
+  { key: "saving", head: "Saves", explain: "The difference, and its share of the cost", isNumber: true, sort: (row) => Number(row.saving_usd), csv: (row) => row.saving_usd, cell: (row) => html`<${Usd} of=${row.saving_usd} /> <span class="muted small">${percent(row.saving_share, 0)}</span>` },
 ];
 const CACHE = [
   { key: "model", head: "Model", cell: (row) => model(row.provider, row.model) },
-  { key: "input", head: "Input tokens", isNumber: true, sort: (row) => row.input_tokens, cell: (row) => html`<${Count} short of=${row.input_tokens} what="input tokens" />` },
-  { key: "share", head: "From cache", isNumber: true, sort: (row) => row.cache_share, cell: (row) => percent(row.cache_share) },
+  { key: "input", head: "Input tokens", explain: "All input of the period", isNumber: true, sort: (row) => row.input_tokens, cell: (row) => html`<${Count} short of=${row.input_tokens} what="input tokens" />` },
+  { key: "share", head: "From cache", explain: "Share of the input that the provider took from its cache", isNumber: true, sort: (row) => row.cache_share, cell: (row) => html`<span title=${`${percent(row.cache_share)} of ${row.input_tokens} input tokens`}>${percent(row.cache_share)}</span>` },
 ];
 const WASTE = [
   { key: "model", head: "Model", cell: (row) => html`<a href=${href("explore", { model: row.model, group_by: "outcome", metric: "requests" })}>${model(row.provider, row.model)}</a>` },
   { key: "what", head: "Refused, failed, given up", cell: (row) => `${row.denied}, ${row.failed}, ${row.client_aborted}` },
-  { key: "share", head: "Of all calls", isNumber: true, sort: (row) => row.share, cell: (row) => html`<${Badge} tone=${row.share > 0.2 ? "bad" : "warn"}>${percent(row.share, 0)}<//>` },
+  { key: "share", head: "Of all calls", explain: "Share of the model’s calls that came to nothing", isNumber: true, sort: (row) => row.share, cell: (row) => html`<${Badge} tone=${row.share > 0.2 ? "bad" : "warn"}>${percent(row.share, 0)}<//>` },
 ];

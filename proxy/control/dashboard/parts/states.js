@@ -27,7 +27,7 @@ export function Failed({ failure, retry }) {
 }
 
 export const NotAllowed = () => html`
-  <div class="state">
+  <div class="state panel">
     <p class="state-title">This view is for admins</p>
     <p class="state-text">Your key shows your own usage. Log in with an admin key to see this.</p>
     <a class="button" href="#/my-usage">My usage</a>

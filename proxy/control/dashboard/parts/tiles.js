@@ -57,7 +57,7 @@ export function Tiles({ filters = {}, withUsers = true }) {
 }
 
 function Tile({ metric, data }) {
-  const show = (answer) => (METRICS[metric].isMoney ? html`<${Usd} of=${answer.totals[metric]} />` : html`<${Count} short of=${answer.totals[metric]} />`);
+  const show = (answer) => (METRICS[metric].isMoney ? html`<${Usd} of=${answer.totals[metric]} what=${METRICS[metric].label} />` : html`<${Count} short of=${answer.totals[metric]} what=${METRICS[metric].label} />`);
   const size = (answer) => heightOf(amountOf(answer.totals, metric));
   return html`
     <section class="tile" aria-label=${METRICS[metric].label}>
@@ -84,9 +84,9 @@ function Users({ data }) {
   return html`
     <section class="tile" aria-label="Users">
       <h2 class="tile-name" title="Users with at least one call">Users today</h2>
-      <p class="tile-amount number">${many(size(data.today))}</p>
+      <p class="tile-amount number" title="Users with at least one call since midnight">${many(size(data.today))}</p>
       <p class="tile-second"><${Change} of=${change(size(data.today), size(data.yesterday))} against="vs yesterday by now" /></p>
-      <p class="tile-second"><span><b>${many(size(data.month))}</b> this month</span></p>
+      <p class="tile-second"><span title="Users with at least one call since the first of the month"><b>${many(size(data.month))}</b> this month</span></p>
       <p class="tile-second"><a href="#/records?outcome=denied&range=today" title="Calls refused by limits today"><b class="number">${refused}</b> refused</a> <a href="#/records?outcome=upstream_error&range=today" title="Calls failed by the provider or on the way to it today"><b class="number">${failed}</b> failed</a></p>
     </section>
   `;

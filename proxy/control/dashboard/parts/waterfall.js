@@ -22,23 +22,25 @@ export function stagesOf(timings) {
   });
 }
 
-export function Waterfall({ timings, total }) {
+/** The scale is the call's own time; what comes after it (the ledger) is drawn up to the edge, and said in figures. */
+export function Waterfall({ timings }) {
   const stages = stagesOf(timings);
-  const whole = Math.max(total ?? 0, ...stages.map((stage) => stage.until)) || 1;
+  const whole = Math.max(...stages.filter((stage) => stage.kind !== "later").map((stage) => stage.until), 0) * 1.06 || 1;
   const part = (ms) => `${Math.min(100, (ms / whole) * 100).toFixed(2)}%`;
+  const width = (stage) => `${Math.max(0, Math.min(whole, stage.until) - Math.min(whole, stage.from)) ? (((Math.min(whole, stage.until) - Math.min(whole, stage.from)) / whole) * 100).toFixed(2) : 0}%`;
   return html`
     <div>
     <ol class="waterfall" aria-label="Timings of this call">
       ${stages.map(
         (stage) => html`<li key=${stage.name} title=${`${stage.title}: ${stage.explain}. Reached after ${duration(stage.at)}`}>
           <span class="waterfall-name">${stage.title}</span>
-          <span class="waterfall-track"><span class=${`waterfall-bar waterfall-${stage.kind}`} style=${{ left: part(stage.from), width: part(stage.until - stage.from) }}></span></span>
+          <span class="waterfall-track"><span class=${`waterfall-bar waterfall-${stage.kind}`} style=${{ left: part(stage.from), width: width(stage) }}></span></span>
           <span class="waterfall-time number">+${duration(stage.until - stage.from)}</span>
           <span class="waterfall-at number minor">${duration(stage.at)}</span>
         </li>`,
       )}
     </ol>
-    <p class="waterfall-legend"><span class="swatch waterfall-ours"></span>this proxy <span class="swatch waterfall-theirs"></span>waiting for the provider <span class="swatch waterfall-stream"></span>answer on its way</p>
+    <p class="waterfall-legend"><span class="swatch waterfall-ours"></span>this proxy <span class="swatch waterfall-theirs"></span>waiting for the provider <span class="swatch waterfall-stream"></span>answer on its way${stages.some((stage) => stage.kind === "later") ? html` <span class="swatch waterfall-later"></span>into the ledger, after the client has its answer` : ""}</p>
     </div>
   `;
 }

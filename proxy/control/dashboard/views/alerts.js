@@ -4,6 +4,7 @@ import { html } from "../vendor/preact-htm.js";
 import { get, inZone, offers, send } from "../client/api.js";
 import { refreshAll, useLoad } from "../client/load.js";
 import { href, periodOf, setQuery } from "../client/route.js";
+import { wordsOf } from "../words/alerts.js";
 import { Badge, Severity, When } from "../parts/amounts.js";
 import { DataTable, TableCsv } from "../parts/data_table.js";
 import { Deliveries, Destinations } from "../parts/destinations.js";
@@ -38,19 +39,31 @@ export function View({ query, part }) {
   `;
 }
 
+const aboutOf = (row) => row.user ?? (row.team ? `team ${row.team}` : (row.facts?.model ?? row.facts?.provider ?? null));
+
+/** A link to what the alert is about: the user, the team, the model, the provider's calls, or the house. */
+function aboutCell(row) {
+  const { model, provider } = row.facts ?? {};
+  if (row.user) return html`<a href=${href("user", {}, row.user)}>${row.user}</a>`;
+  if (row.team) return html`<a href=${href("users", { team: row.team })}>team ${row.team}</a>`;
+  if (model) return html`<a href=${href("records", { model, range: "7d" })}>${model}</a>`;
+  if (provider) return html`<a href=${href("explore", { provider, group_by: "outcome", metric: "requests", range: "24h" })}>${provider}</a>`;
+  return html`<a href="#/system">the house</a>`;
+}
+
 const set = (alert, verb, done) => async () => {
   if (await attempt(() => send("POST", `alerts/${encodeURIComponent(alert.id)}/${verb}`), done)) refreshAll();
 };
 const TONES = { open: "accent", acknowledged: "warn", dismissed: "calm", resolved: "good" };
 
 const COLUMNS = [
-  { key: "severity", head: "Severity", sort: (row) => ["info", "warning", "critical"].indexOf(row.severity), csv: (row) => row.severity, cell: (row) => html`<${Severity} of=${row.severity} />` },
-  { key: "title", head: "Alert", csv: (row) => row.title, cell: (row) => html`<span class="two-lines"><span>${row.title}</span><span class="small">${row.text}</span></span>` },
-  { key: "kind", head: "Kind", isMinor: true, sort: (row) => row.kind, csv: (row) => row.kind, cell: (row) => words(row.kind) },
-  { key: "user", head: "User", isMinor: true, sort: (row) => row.user, csv: (row) => row.user, cell: (row) => (row.user ? html`<a href=${href("user", {}, row.user)}>${row.user}</a>` : "–") },
-  { key: "at", head: "Raised", sort: (row) => row.at, csv: (row) => row.at, cell: (row) => html`<${When} at=${row.at} />` },
-  { key: "state", head: "State", isMinor: true, sort: (row) => row.state, csv: (row) => row.state, cell: (row) => html`<span class="two-lines"><span><${Badge} tone=${TONES[row.state]}>${row.state}<//></span>${row.changed_by ? html`<span class="small">by ${row.changed_by}, <${When} at=${row.changed_at} /></span>` : ""}</span>` },
-  { key: "actions", head: html`<span class="unseen">Actions</span>`, cell: (row) => html`<span class="row-actions">
+  { key: "severity", head: "Severity", explain: "Critical: calls are refused or lost now; warning: soon; info: good to know", sort: (row) => ["info", "warning", "critical"].indexOf(row.severity), csv: (row) => row.severity, cell: (row) => html`<${Severity} of=${row.severity} />` },
+  { key: "title", head: "Alert", csv: (row) => row.title, isMain: true, cell: (row) => html`<span class="two-lines" title=${wordsOf(row).exact}><span>${wordsOf(row).title}</span><span class="small">${wordsOf(row).text}</span></span>` },
+  { key: "kind", head: "Kind", explain: "What raises it: a limit that fills, a day that stands out, the house itself", isMinor: true, sort: (row) => row.kind, csv: (row) => row.kind, cell: (row) => words(row.kind) },
+  { key: "about", head: "About", explain: "Whom or what to look at", sort: aboutOf, csv: aboutOf, csvHead: "about", cell: aboutCell },
+  { key: "at", head: "Raised", explain: "When it was found", sort: (row) => row.at, csv: (row) => row.at, cell: (row) => html`<${When} at=${row.at} />` },
+  { key: "state", head: "State", isMinor: true, sort: (row) => row.state, csv: (row) => row.state, explain: "What became of it, and by whom", cell: (row) => html`<span class="two-lines"><span><${Badge} tone=${TONES[row.state]}>${row.state}<//></span>${row.changed_by ? html`<span class="small">by ${row.changed_by}, <${When} at=${row.changed_at} /></span>` : ""}</span>` },
+  { key: "actions", head: html`<span class="unseen">Actions</span>`, isActions: true, cell: (row) => html`<span class="row-actions">
       ${row.state === "open" && html`<button class="quiet-button" title="Seen, and being worked on" onClick=${set(row, "acknowledge", "Acknowledged")}>Acknowledge</button>`}
       ${!["dismissed", "resolved"].includes(row.state) && html`<button class="quiet-button" title="Seen, and nothing to be done" onClick=${set(row, "dismiss", "Dismissed")}>Dismiss</button>`}
     </span>` },

@@ -33,14 +33,16 @@ export function View({ query }) {
   return html`
     <div class="view">
     <${ViewHead} title="Explore" explain="Press a column to see its calls; press a name to narrow down to it."><${RangePicker} query=${query} /><//>
-    <${Panel} actions=${html`<${SeriesCsv} of=${series} metric=${metric} name=${`${metric}-by-${group ?? "time"}`} />`} title=${html`<span class="muted">${METRICS[metric].label}${group ? ` by ${GROUPS[group].toLowerCase()}` : ""}, per ${interval}</span>`}>
+    <${Panel} actions=${html`<${SeriesCsv} of=${series} metric=${metric} name=${`${metric}-by-${group ?? "time"}`} />`} title=${html`<span>${METRICS[metric].label}${group ? ` by ${GROUPS[group].toLowerCase()}` : ""}, per ${interval}</span>`}>
       <div class="stack">
+        <div class="toolbar">
         <div class="filters">
           <${Select} label="Measure" value=${metric} options=${labels(METRICS)} onChange=${(name) => setQuery({ metric: name })} />
           <${Select} label="by" value=${group ?? "nothing"} options=${{ ...groups, nothing: "Nothing" }} onChange=${(name) => setQuery({ group_by: name })} />
           <${Select} label="per" value=${interval} options=${INTERVALS} onChange=${(name) => setQuery({ interval: name })} />
         </div>
         <${FilterBar} query=${query} suggestions=${suggestionsOf(table.data, group)} />
+        </div>
         <${UsageChart} of=${series} group=${group} metric=${metric} filters=${filters} height=${320} onOnly=${only} marked=${marked} />
       </div>
     <//>
@@ -65,7 +67,7 @@ function Groups({ table, group, metric, asked, onMark, onOnly }) {
   return html`
     <${Panel} title=${group ? `${GROUPS[group]}s in this period`.replace("ys ", "ies ") : "In this period"} actions=${html`<${Before} data=${table.data} metric=${metric} /><${TableCsv} name=${`usage-by-${group ?? "all"}`} columns=${columns} rows=${rows} />`}>
       <${Loaded} of=${table} rows=${6} isEmpty=${() => !rows.some((row) => row.requests)} empty=${html`<${Empty} title="Nothing to list" />`}>
-        ${() => html`<${DataTable} key=${`${group}${metric}`} caption="Usage by group" columns=${columns} rows=${rows} sortBy=${metric} keyOf=${(row) => (group ? groupName(row[group]) : "all")} onHover=${hover} />`}
+        ${() => html`<${DataTable} key=${`${group}${metric}`} caption="Usage by group" columns=${columns} rows=${rows} sortBy=${metric} isCards keyOf=${(row) => (group ? groupName(row[group]) : "all")} onHover=${hover} />`}
       <//>
     <//>
   `;
@@ -87,6 +89,7 @@ function columnsOf(group, metric, asked, onOnly) {
   const name = (row) => (onOnly && row[group] ? html`<button class="link-button" title="Narrow down to this one" onClick=${() => onOnly({ group: row[group] })}>${row[group]}</button>` : groupName(row[group]));
   return [
     ...(group ? [{ key: "name", head: GROUPS[group], sort: (row) => groupName(row[group]), cell: name, csv: (row) => groupName(row[group]) }] : []),
+    ...(metric in { denied: 1, failed: 1, cache_read_tokens: 1, reasoning_tokens: 1, total_tokens: 1 } ? [counted(metric)] : []),
     counted("requests"),
     counted("input_tokens", { isMinor: true }),
     counted("output_tokens", { isMinor: true }),
@@ -94,7 +97,6 @@ function columnsOf(group, metric, asked, onOnly) {
     { key: "share", head: "Share", explain: `Share of the period’s ${shareOf.replace("_usd", "").replace("_", " ")}`, isNumber: true, cell: (row) => html`<${Share} of=${row.share?.[shareOf]} />`, csv: (row) => row.share?.[shareOf] },
     { key: "mean", head: "Per call", explain: "Mean cost of an answered call", isNumber: true, isMinor: true, sort: (row) => Number(row.averages?.cost_usd), cell: (row) => html`<${Usd} of=${row.averages?.cost_usd ?? null} />`, csv: (row) => row.averages?.cost_usd, csvHead: "cost_usd_per_call" },
     { key: "time", head: "Took", explain: "Mean time of a call", isNumber: true, isMinor: true, sort: (row) => row.averages?.duration_ms, cell: (row) => duration(row.averages?.duration_ms), csv: (row) => row.averages?.duration_ms, csvHead: "mean_duration_ms" },
-    ...(metric in { denied: 1, failed: 1, cache_read_tokens: 1, reasoning_tokens: 1, total_tokens: 1 } ? [counted(metric)] : []),
-    { key: "records", head: html`<span class="unseen">Records</span>`, cell: (row) => html`<a href=${href("records", { ...asked, ...(group && row[group] && group !== "api" ? { [group]: row[group] } : {}) })}>records</a>` },
+    { key: "records", head: html`<span class="unseen">Records</span>`, isActions: true, cell: (row) => html`<a href=${href("records", { ...asked, ...(group && row[group] && group !== "api" ? { [group]: row[group] } : {}) })}>records</a>` },
   ];
 }

@@ -31,7 +31,7 @@ export function View({ query }) {
     <${Panel} title=${html`<span class="number">${rows.length}</span> limits`}
       actions=${html`<input data-search type="search" aria-label="Search limits" placeholder="search…" value=${query.search ?? ""} onInput=${(event) => setQuery({ search: event.target.value })} /><${TableCsv} name="limits" columns=${COLUMNS} rows=${rows} />`}>
       <${Loaded} of=${load} rows=${8} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${atLeast === "0.0" && !search ? "No limits are set" : "No limit is that full"}>${atLeast === "0.0" && !search ? "Set them in limits.yaml, or on a user’s page." : "That is good news."}<//>`}>
-        ${() => html`<${DataTable} caption="Limits, fullest first" columns=${COLUMNS} rows=${rows} sortBy="bar" keyOf=${(row) => row.counter + row.name} most=${25} /><${LimitLegend} />`}
+        ${() => html`<${DataTable} caption="Limits, fullest first" columns=${COLUMNS} rows=${rows} sortBy="bar" isCards keyOf=${(row) => row.counter + row.name} most=${25} /><${LimitLegend} />`}
       <//>
     <//>
     <${StopsPanel} stops=${stops} />
@@ -43,14 +43,14 @@ export function View({ query }) {
 }
 
 const COLUMNS = [
-  { key: "holder", head: "Of", sort: (row) => row.counter, csv: (row) => row.counter, csvHead: "counter", cell: holderCell },
-  { key: "what", head: "Limit", sort: (row) => row.name, csv: (row) => row.name, csvHead: "name", cell: (row) => html`<span title=${row.name}>${limitWords(row)}</span>` },
-  { key: "bar", head: "Settled, held, remaining", isFill: true, sort: (row) => row.fraction, csv: (row) => row.fraction, csvHead: "fraction", cell: (row) => html`<${LimitBar} limit=${row} />` },
+  { key: "holder", head: "Of", explain: "Whose calls fill it", sort: (row) => row.counter, csv: (row) => row.counter, csvHead: "counter", cell: holderCell },
+  { key: "what", head: "Limit", explain: "What is counted, and how often the count begins anew", isWide: true, sort: (row) => row.name, csv: (row) => row.name, csvHead: "name", cell: (row) => html`<span title=${row.name}>${limitWords(row)}</span>` },
+  { key: "bar", head: "Settled, held, remaining", explain: "Settled: used by finished calls. Held: reserved by calls in flight. Remaining: free for new ones", isFill: true, sort: (row) => row.fraction, csv: (row) => row.fraction, csvHead: "fraction", cell: (row) => html`<${LimitBar} limit=${row} />` },
   { key: "used", head: "Settled", isNumber: true, isMinor: true, csv: (row) => row.used },
   { key: "reserved", head: "Held", explain: "Reserved by calls in flight", isNumber: true, isMinor: true, csv: (row) => row.reserved },
-  { key: "remaining", head: "Remaining", isNumber: true, isMinor: true, csv: (row) => row.remaining, cell: (row) => amountText(row, row.remaining) },
-  { key: "resets", head: "Begins anew", isMinor: true, sort: (row) => row.resets_at, csv: (row) => row.resets_at, cell: (row) => html`<${When} at=${row.resets_at} />` },
-  { key: "mode", head: "Mode", isMinor: true, sort: (row) => row.mode, csv: (row) => row.mode, cell: (row) => row.mode },
+  { key: "remaining", head: "Remaining", explain: "What new calls may still use: the amount less settled and held", isNumber: true, isMinor: true, csv: (row) => row.remaining, cell: (row) => amountText(row, row.remaining) },
+  { key: "resets", head: "Begins anew", explain: "When the window ends and the count starts from nothing", isMinor: true, sort: (row) => row.resets_at, csv: (row) => row.resets_at, cell: (row) => html`<${When} at=${row.resets_at} />` },
+  { key: "mode", head: "Mode", explain: "Strict holds the worst case and is never passed; balanced holds what such a call usually takes; soft looks only at what is settled", isMinor: true, sort: (row) => row.mode, csv: (row) => row.mode, cell: (row) => row.mode },
   { key: "origin", head: "From", explain: "Where this limit stands", isMinor: true, sort: (row) => row.origin, csv: (row) => row.origin, cell: (row) => html`<${Badge} tone=${row.origin === "override" ? "warn" : "calm"}>${row.origin}<//>` },
 ];
 

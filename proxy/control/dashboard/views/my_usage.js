@@ -5,6 +5,7 @@ import { download, get, inZone } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { href, periodOf } from "../client/route.js";
 import { seesAll, session } from "../client/session.js";
+import { wordsOf } from "../words/alerts.js";
 import { Severity, When } from "../parts/amounts.js";
 import { RangePicker } from "../parts/fields.js";
 import { CsvButton, Panel, ViewHead } from "../parts/panel.js";
@@ -28,7 +29,7 @@ function Mine({ user, query }) {
   return html`
     <div class="view">
     <${ViewHead} title="My usage" explain=${html`You are <b>${user}</b>${load.data?.team ? `, team ${load.data.team}` : ""}${load.data?.tier ? `, tier ${load.data.tier}` : ""}.${load.data?.allowed_models ? ` You may call ${load.data.allowed_models.join(", ")}.` : ""}`}><${RangePicker} query=${query} /><//>
-    ${open.length > 0 && html`<${Panel} title="Worth knowing"><ul class="alert-list">${open.map((alert) => html`<li key=${alert.id}><${Severity} of=${alert.severity} /><span title=${alert.text}>${alert.title}</span><span class="small muted"><${When} at=${alert.at} /></span></li>`)}</ul><//>`}
+    ${open.length > 0 && html`<${Panel} title="Worth knowing"><ul class="alert-list">${open.map((alert) => html`<li key=${alert.id}><${Severity} of=${alert.severity} /><span title=${wordsOf(alert).exact}>${wordsOf(alert).title}</span><span class="small muted"><${When} at=${alert.at} /></span></li>`)}</ul><//>`}
     <div class="filters">
       <a class="button" href=${href("records", period)}>My records</a>
       <${CsvButton} label="All my data, CSV" title="Every record of yours, for a spreadsheet" onClick=${save("csv")} />

@@ -32,11 +32,11 @@ function Detail({ record }) {
   return html`
     <div class="stack">
       <${Panel} title="Time" explain="Milliseconds since the request arrived" actions=${html`<${Outcome} of=${record.outcome} /><${Badge} title="HTTP status the client was answered">${record.status || "no answer"}<//>`}>
-        ${record.error && html`<p class="note note-bad">${record.error}${record.limit ? ` (limit ${record.limit})` : ""}</p>`}
-        ${record.timings ? html`<${Waterfall} timings=${record.timings} total=${record.duration_ms} />` : html`<${Empty} title="No timings">This call was recorded without them.<//>`}
-        <p class="muted small">Took ${duration(record.duration_ms)}, first byte after ${duration(record.time_to_first_byte_ms)}; this proxy added ${duration(record.overhead_ms)}.</p>
+        ${record.error && html`<p class="note note-bad stack-gap">${record.error}${record.limit ? ` (limit ${record.limit})` : ""}</p>`}
+        ${record.timings ? html`<${Waterfall} timings=${record.timings} />` : html`<${Empty} title="No timings">This call was recorded without them.<//>`}
+        <p class="muted small stack-gap">Took ${duration(record.duration_ms)}, first byte after ${duration(record.time_to_first_byte_ms)}; this proxy added ${duration(record.overhead_ms)}.</p>
       <//>
-      <div class="grid">
+      <div class="grid grid-stretch">
         <div class="span-4"><${Panel} title="Use"><${Use} record=${record} /><//></div>
         <div class="span-4"><${Panel} title="Cost"><${Cost} record=${record} /><//></div>
         <div class="span-4"><${Panel} title="Who and what"><${Who} record=${record} /><//></div>
@@ -56,7 +56,7 @@ const Use = ({ record }) => html`
     <${Fact} name="Output" explain="All output, reasoning included">${count(record.output_tokens)}<//>
     <${Fact} name="· reasoning" explain="Part of the output">${count(record.reasoning_tokens)}<//>
     <${Fact} name="Total">${count(record.total_tokens)}<//>
-    <${Fact} name="Counted by" explain=${SOURCES[record.usage_source]}>${record.usage_source}${record.exactness ? `, ${record.exactness.replaceAll("_", " ")}` : ""}<//>
+    <${Fact} name="Counted by" explain=${SOURCES[record.usage_source]}>${record.usage_source}${record.exactness && !["none", "exact", record.usage_source].includes(record.exactness) ? `, ${record.exactness.replaceAll("_", " ")}` : ""}<//>
     ${record.output_tokens && record.time_to_first_byte_ms !== null && record.streamed
       ? html`<${Fact} name="Speed" explain="Output tokens by the time from first to last byte">${Math.round((record.output_tokens * 1000) / Math.max(1, record.duration_ms - record.time_to_first_byte_ms))} tokens/s<//>`
       : ""}

@@ -55,16 +55,16 @@ function Standing({ health }) {
 
 function Workers({ workers, version }) {
   const columns = [
-    { key: "worker", head: "Worker", cell: (row) => html`${row.worker} <span class="muted small">pid ${row.pid}</span>` },
+    { key: "worker", head: "Worker", explain: "Its number and process", cell: (row) => html`${row.worker} <span class="muted small">pid ${row.pid}</span>` },
     { key: "since", head: "Runs since", explain: "Start of this process", cell: (row) => html`<${When} at=${row.started_at && new Date(row.started_at * 1000).toISOString()} />` },
-    { key: "restarts", head: "Restarts", isNumber: true, isMinor: true, cell: (row) => count(row.restarts) },
+    { key: "restarts", head: "Restarts", explain: "How often it died and was started again", isNumber: true, isMinor: true, cell: (row) => count(row.restarts) },
     { key: "in_flight", head: "In flight", explain: "Calls that are being answered", isNumber: true, cell: (row) => count(row.in_flight) },
-    { key: "open", head: "Connections", isNumber: true, isMinor: true, cell: (row) => count(row.open_connections) },
+    { key: "open", head: "Connections", explain: "Open connections of clients", isNumber: true, isMinor: true, cell: (row) => count(row.open_connections) },
     { key: "lag", head: "Loop lag", explain: "How late the event loop runs; a few milliseconds are well", isNumber: true, cell: (row) => duration((row.gauges?.loop_lag_seconds ?? 0) * 1000) },
     { key: "upstreams", head: "Upstreams", explain: "Open connections to providers (waiting calls)", isMinor: true, cell: (row) => Object.entries(row.upstreams ?? {}).map(([name, one]) => `${name} ${one.open}${one.waiting ? ` (${one.waiting} wait)` : ""}`).join(", ") || "–" },
-    { key: "rules", head: "Rules", cell: (row) => html`<${Badge} tone=${row.rules_version === version ? "good" : "warn"} title=${row.rules_version}>${row.rules_version === version ? "newest" : "older"}<//>` },
+    { key: "rules", head: "Rules", explain: "Whether it works by the newest configuration", cell: (row) => html`<${Badge} tone=${row.rules_version === version ? "good" : "warn"} title=${row.rules_version}>${row.rules_version === version ? "newest" : "older"}<//>` },
   ];
-  return html`<${Panel} title="Workers">${workers.length ? html`<${DataTable} caption="Workers" columns=${columns} rows=${workers} keyOf=${(row) => row.worker} />` : html`<${Empty} title="No worker answers">Calls may go on; their sockets do not answer.<//>`}<//>`;
+  return html`<${Panel} title="Workers">${workers.length ? html`<${DataTable} caption="Workers" columns=${columns} rows=${workers} isCards keyOf=${(row) => row.worker} />` : html`<${Empty} title="No worker answers">Calls may go on; their sockets do not answer.<//>`}<//>`;
 }
 
 const Gauge = ({ name, explain, children }) => html`<div class="gauge" title=${explain}><dt>${name}</dt><dd class="number">${children}</dd></div>`;
@@ -74,12 +74,12 @@ function Spool({ spool, workers }) {
   return html`
     <${Panel} title="Spool to ledger" explain="Every record waits on disk until the ledger has committed it">
       <dl class="gauges">
-        <${Gauge} name="Ledger">${isAway(spool) ? html`<${Badge} tone="bad">away<//>` : html`<${Badge} tone="good">reached<//>`}<//>
+        <${Gauge} name="Ledger" explain="The store of all records; where it is away, records wait on disk">${isAway(spool) ? html`<${Badge} tone="bad">away<//>` : html`<${Badge} tone="good">reached<//>`}<//>
         <${Gauge} name="Waiting records" explain="On disk, not yet in the ledger">${count(waiting)}<//>
-        <${Gauge} name="Waiting bytes">${bytes(spool.backlog_bytes ?? spool.bytes ?? 0)}<//>
+        <${Gauge} name="Waiting bytes" explain="Size on disk of what waits">${bytes(spool.backlog_bytes ?? spool.bytes ?? 0)}<//>
         <${Gauge} name="Oldest waits" explain="Age of the oldest waiting record">${duration((spool.backlog_age_seconds ?? spool.age_seconds ?? 0) * 1000)}<//>
         <${Gauge} name="Last commit" explain="Time of the last batch">${duration((spool.commit_seconds ?? 0) * 1000)}<//>
-        <${Gauge} name="Stored since start">${count(spool.new)}<//>
+        <${Gauge} name="Stored since start" explain="Records put into the ledger by this process">${count(spool.new)}<//>
         <${Gauge} name="Failures" explain="Batches that had to be tried again">${count(spool.failures ?? 0)}<//>
         <${Gauge} name="Lost" explain="Records that could not be written to disk">${count(workers.reduce((sum, one) => sum + (one.spool?.lost ?? 0), 0))}<//>
       </dl>
@@ -87,15 +87,24 @@ function Spool({ spool, workers }) {
   `;
 }
 
+const COUNTERS = {
+  drains_cut: ["Streams cut at a stop", "Answers that took longer than a stop may wait for"],
+  refused_heads: ["Malformed requests", "Requests refused before they were read: conflicting framing, heads too large"],
+  slow_clients: ["Slow clients", "Clients cut off because they did not take their answer"],
+  upstream_retries: ["Sent again", "Calls sent anew because a kept-alive connection had closed before a byte came"],
+  usage_retreats: ["Usage not asked for", "Providers that refused to be asked for usage in a stream, and are not asked for an hour"],
+  rules_reloads: ["Reloads", "Configurations, keys, overrides and stops that came into force"],
+};
+
 function Stores({ workers }) {
   const totals = {};
   for (const worker of workers) for (const [name, value] of Object.entries(worker.counters ?? {})) totals[name] = (totals[name] ?? 0) + value;
   const quota = workers.find((one) => one.quota)?.quota;
   return html`
-    <${Panel} title="Quotas and events">
+    <${Panel} title="Quotas and events" explain="Where limits are counted, and what the workers met">
       <dl class="gauges">
         ${quota && html`<${Gauge} name="Quota store" explain=${quota.shared ? "All workers count together" : "Each worker counts for itself"}>${quota.kind} <${Badge} tone=${quota.state === "normal" ? "good" : "bad"}>${quota.state}<//><//><${Gauge} name="Holds" explain="Reservations of calls in flight">${count(workers.reduce((sum, one) => sum + (one.quota?.holds ?? 0), 0))}<//>`}
-        ${Object.entries(totals).map(([name, value]) => html`<${Gauge} key=${name} name=${name.replaceAll("_", " ")} explain="Since the workers started">${count(value)}<//>`)}
+        ${Object.entries(totals).map(([name, value]) => html`<${Gauge} key=${name} name=${COUNTERS[name]?.[0] ?? name.replaceAll("_", " ")} explain=${`${COUNTERS[name]?.[1] ?? "Counted"}, since the workers started`}>${count(value)}<//>`)}
       </dl>
     <//>
   `;

@@ -7,7 +7,7 @@ import { href, setQuery } from "../client/route.js";
 import { Badge, Count, Usd } from "../parts/amounts.js";
 import { DataTable, TableCsv } from "../parts/data_table.js";
 import { Segments } from "../parts/fields.js";
-import { LimitBar, LimitLegend, limitHolder, limitWords } from "../parts/limit_bar.js";
+import { LimitLegend, LimitLine, limitHolder, limitWords } from "../parts/limit_bar.js";
 import { Panel, ViewHead } from "../parts/panel.js";
 import { Empty, Loaded } from "../parts/states.js";
 
@@ -32,7 +32,7 @@ function joined(kind, { month, today, projection, limits, stops }) {
   const names = new Set(month.map((row) => row[kind]));
   for (const limit of limits) {
     const holder = limitHolder(limit);
-    if (holder.kind === kind && !fullest.has(holder.name)) fullest.set(holder.name, limit);
+    if (holder.kind === kind && isFuller(limit, fullest.get(holder.name))) fullest.set(holder.name, limit);
     if (holder.kind === kind && !names.has(holder.name)) names.add(holder.name) && month.push({ [kind]: holder.name, requests: 0, total_tokens: 0, cost_usd: "0" });
   }
   return month
@@ -45,6 +45,12 @@ function joined(kind, { month, today, projection, limits, stops }) {
       limit: fullest.get(row[kind]) ?? null,
       status: statusOf(kind, row[kind], fullest.get(row[kind]), stops),
     }));
+}
+
+/** A limit that is full counts before all; of the others a day's or a month's before a minute's, which comes and goes. */
+function isFuller(limit, other) {
+  const weight = (one) => ((one.fraction ?? 0) >= 1 ? 4 : ["minute", "hour", null, undefined].includes(one.window) ? 0 : 2) + (one.fraction ?? 0);
+  return !other || weight(limit) > weight(other);
 }
 
 export function statusOf(kind, name, limit, stops) {
@@ -78,7 +84,7 @@ export function View({ query }) {
       actions=${html`<input data-search type="search" aria-label=${`Search ${kind}s`} placeholder="search…" value=${query.search ?? ""} onInput=${(event) => setQuery({ search: event.target.value })} />
         ${query.team && html`<button class="quiet-button" onClick=${() => setQuery({ team: null })}>team ${query.team} ×</button>`}<${TableCsv} name=${`${kind}s`} columns=${columns} rows=${rows} />`}>
       <${Loaded} of=${found} rows=${8} isEmpty=${() => !rows.length} empty=${html`<${Empty} title=${search || query.team ? "Nobody matches" : `No ${kind}s yet`}>${search ? "Try a shorter word." : "They appear with their first call, or when a key names them."}<//>`}>
-        ${() => html`<${DataTable} key=${kind} caption=${`${kind}s and their use`} columns=${columns} rows=${rows} sortBy="month_cost" keyOf=${(row) => row.name} /><${LimitLegend} />`}
+        ${() => html`<${DataTable} key=${kind} caption=${`${kind}s and their use`} columns=${columns} rows=${rows} sortBy="month_cost" isCards keyOf=${(row) => row.name} /><${LimitLegend} />`}
       <//>
     <//>
     </div>
@@ -92,13 +98,13 @@ function columnsOf(kind) {
   return [
     { key: "name", head: kind === "user" ? "User" : "Team", sort: (row) => row.name, csv: (row) => row.name, cell: (row) => html`<a href=${target(row)}>${row.name}</a>${row.tier ? html` <${Badge} tone="accent" title="Tier">${row.tier}<//>` : ""}` },
     ...(kind === "user" ? [{ key: "team", head: "Team", sort: (row) => row.team, csv: (row) => row.team, isMinor: true, cell: (row) => row.team ?? "–" }] : []),
-    tokens("today_tokens", "Tokens today", "Since midnight", (row) => row.today.total_tokens, { isMinor: true }),
-    money("today_cost", "Today", "Cost since midnight", (row) => row.today.cost_usd, { isMinor: true }),
-    tokens("month_tokens", "Tokens", "This month", (row) => row.total_tokens),
-    money("month_cost", "This month", "Cost since the first of the month", (row) => row.cost_usd),
-    money("expected", "Expected", "What the month will probably cost", (row) => row.expected?.cost_usd.expected ?? row.cost_usd, { isMinor: true }),
-    { key: "limit", head: "Fullest limit", explain: "Settled, held and remaining of the limit that is nearest to its amount", isFill: true, isMinor: true, sort: (row) => row.limit?.fraction ?? -1, csv: (row) => row.limit?.fraction, csvHead: "fullest_limit_fraction",
-      cell: (row) => (row.limit ? html`<span class="two-lines"><span class="small">${limitWords(row.limit)}</span><${LimitBar} limit=${row.limit} /></span>` : html`<span class="muted">none</span>`) },
-    { key: "status", head: "Status", sort: (row) => -ORDER.indexOf(row.status), csv: (row) => row.status, cell: (row) => html`<${Status} of=${row.status} />` },
+    tokens("today_tokens", "Tokens today", "Tokens since midnight", (row) => row.today.total_tokens, { isMinor: true }),
+    money("today_cost", "Cost today", "Cost since midnight", (row) => row.today.cost_usd, { isMinor: true }),
+    tokens("month_tokens", "Tokens, month", "Tokens since the first of the month", (row) => row.total_tokens),
+    money("month_cost", "Cost, month", "Cost since the first of the month", (row) => row.cost_usd),
+    money("expected", "Expected", "What the month will probably cost, from the days so far", (row) => row.expected?.cost_usd.expected ?? row.cost_usd, { isMinor: true }),
+    { key: "limit", head: "Fullest limit", explain: "Settled, held and remaining of the limit that is nearest to its amount", isFill: true, sort: (row) => row.limit?.fraction ?? -1, csv: (row) => row.limit?.fraction, csvHead: "fullest_limit_fraction",
+      cell: (row) => (row.limit ? html`<${LimitLine} limit=${row.limit} head=${html`<span class="small muted">${limitWords(row.limit)}</span>`} />` : html`<span class="muted">none</span>`) },
+    { key: "status", head: "Status", explain: "Stopped, at a limit, near one (80 %), or free to go", sort: (row) => -ORDER.indexOf(row.status), csv: (row) => row.status, cell: (row) => html`<${Status} of=${row.status} />` },
   ];
 }

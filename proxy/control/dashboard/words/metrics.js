@@ -1,7 +1,7 @@
 // What can be measured of usage: how it is called, explained, read from a row and shown.
 
 import { approximate, compactUsd, exactUsd, parseUsd, shortUsd } from "./money.js";
-import { compact, count } from "./numbers.js";
+import { compact, compactAxis, count } from "./numbers.js";
 
 const tokens = (label, explain) => ({ label, explain, unit: "tokens", isMoney: false });
 const calls = (label, explain) => ({ label, explain, unit: "calls", isMoney: false });
@@ -34,8 +34,8 @@ export const GROUPS = {
 export const amountOf = (row, metric) => (METRICS[metric].isMoney ? (parseUsd(row[metric]) ?? 0n) : (row[metric] ?? 0));
 export const zeroOf = (metric) => (METRICS[metric].isMoney ? 0n : 0);
 export const heightOf = (amount) => (typeof amount === "bigint" ? approximate(amount) : amount);
-export const shortOf = (amount) => (typeof amount === "bigint" ? shortUsd(amount) : count(amount));
+export const shortOf = (amount) => (typeof amount === "bigint" ? shortUsd(amount) : amount >= 100_000 ? compact(amount) : count(amount));
 export const exactOf = (amount) => (typeof amount === "bigint" ? exactUsd(amount) : count(amount));
 export const plainOf = (amount) => (typeof amount === "bigint" ? exactUsd(amount).replace(/[$\u202f]/g, "") : String(amount));
-export const axisOf = (metric) => (METRICS[metric].isMoney ? compactUsd : compact);
+export const axisOf = (metric) => (METRICS[metric].isMoney ? compactUsd : compactAxis);
 export const groupName = (value) => (value === null || value === undefined || value === "" ? "(none)" : String(value));

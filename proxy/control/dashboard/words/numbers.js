@@ -15,11 +15,14 @@ export function count(value) {
 export function compact(value) {
   if (value === null || value === undefined) return NOTHING;
   const size = Math.abs(value);
-  for (const [unit, letter] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, letter] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
     if (size >= unit * (unit === 1e3 ? 10 : 1)) return significant(value / unit) + letter;
   }
   return size >= 1000 ? count(value) : String(Number(value.toFixed(size < 10 ? 1 : 0)));
 }
+
+/** The same without zeros that say nothing, for axes: 6M, 2.5k. */
+export const compactAxis = (value) => compact(value).replace(/(\.\d*?)0+(?=[kMBT]?$)/, "$1").replace(/\.(?=[kMBT]?$)/, "");
 
 /** 0.1234 → 12.3 %. */
 export function percent(fraction, places = 1) {
