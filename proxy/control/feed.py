@@ -1,66 +1,113 @@
 """The live feed: new records, to whoever watches or listens, and never a reason to wait.
 
-Each viewer has a bounded queue; a slow one loses events (counted) and is told how many.
+What all viewers of the same calls are told in a beat is written once and handed to each: fifty dashboards cost little more than
+one. Each viewer has a bounded queue of beats; a slow one loses them (counted) and is told how many calls were in them.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
-from proxy.records import UsageRecord
+import orjson
+
+from proxy.pricing.money import usd_text
+from proxy.records import UsageRecord, as_dict
 
 MAX_VIEWERS = 200
-QUEUE_EVENTS = 500
+QUEUE_BEATS = 40
+BEAT_SECONDS = 0.25
+"""What happens meanwhile goes out together."""
+CALLS_PER_BEAT = 10
+"""Calls shown one by one in a beat; more than these nobody can read."""
+
+
+class Beat(NamedTuple):
+    """What happened in a quarter of a second, as server-sent events."""
+
+    events: bytes
+    calls: int
 
 
 class Viewer:
-    """One watcher. `dropped` counts events that did not fit since it was last told."""
+    """One watcher. `dropped` counts calls that did not fit since it was last told."""
 
     def __init__(self, user: str | None) -> None:
         self.user = user
         self.dropped = 0
-        self.queue: asyncio.Queue[UsageRecord] = asyncio.Queue(QUEUE_EVENTS)
+        self.queue: asyncio.Queue[Beat] = asyncio.Queue(QUEUE_BEATS)
 
 
 class LiveFeed:
-    """Hands new records to the viewers that may see them."""
+    """Hands new records to the viewers that may see them. Belongs to the event loop that publishes."""
 
-    def __init__(self, on_drop: Callable[[], None] | None = None) -> None:
-        self._viewers: set[Viewer] = set()
+    def __init__(self, on_drop: Callable[[int], None] | None = None) -> None:
+        self._viewers: dict[str | None, set[Viewer]] = {}
+        self._pending: dict[str | None, list[UsageRecord]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._beat_at = float("-inf")
         self.on_drop = on_drop
         self.listeners: list[Callable[[Sequence[UsageRecord]], None]] = []
         """Who wants all records (alerts); called in turn, must neither raise nor wait."""
 
     def __len__(self) -> int:
-        return len(self._viewers)
+        return sum(map(len, self._viewers.values()))
 
     def join(self, user: str | None) -> Viewer | None:
         """A new viewer, of one user's calls or (None) of all; None where there are too many already."""
-        if len(self._viewers) >= MAX_VIEWERS:
+        if len(self) >= MAX_VIEWERS:
             return None
         viewer = Viewer(user)
-        self._viewers.add(viewer)
+        self._viewers.setdefault(user, set()).add(viewer)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
-        self._viewers.discard(viewer)
+        alike = self._viewers.get(viewer.user, set())
+        alike.discard(viewer)
+        if not alike:
+            self._viewers.pop(viewer.user, None)
+            self._pending.pop(viewer.user, None)
 
     def publish(self, records: Sequence[UsageRecord]) -> None:
-        """Show records that are new in the ledger."""
+        """Show records that are new in the ledger: at the next beat, which is now where the last one is long enough ago."""
         for listener in self.listeners:
             listener(records)
-        if not self._viewers:
-            return
-        for record in records:
-            for viewer in self._viewers:
-                if viewer.user is None or viewer.user == record.user:
-                    self._put(viewer, record)
+        for user in self._viewers:
+            seen = records if user is None else [record for record in records if record.user == user]
+            if seen:
+                self._pending.setdefault(user, []).extend(seen)
+        if self._pending and self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._beat_at + BEAT_SECONDS), self._beat)
 
-    def _put(self, viewer: Viewer, record: UsageRecord) -> None:
+    def _beat(self) -> None:
+        self._timer, pending, self._pending = None, self._pending, {}
+        self._beat_at = asyncio.get_running_loop().time()
+        for user, records in pending.items():
+            beat = Beat(events_of(records), len(records))
+            for viewer in self._viewers.get(user, ()):
+                self._put(viewer, beat)
+
+    def _put(self, viewer: Viewer, beat: Beat) -> None:
         try:
-            viewer.queue.put_nowait(record)
+            viewer.queue.put_nowait(beat)
         except asyncio.QueueFull:
-            viewer.dropped += 1
+            viewer.dropped += beat.calls
             if self.on_drop is not None:
-                self.on_drop()
+                self.on_drop(beat.calls)
+
+
+def events_of(records: Sequence[UsageRecord]) -> bytes:
+    """The newest calls one by one, those before them as one sum."""
+    summed, shown = records[:-CALLS_PER_BEAT], records[-CALLS_PER_BEAT:]
+    events = [b"event: call\nid: %s\ndata: %s\n\n" % (one.id.encode(), orjson.dumps(as_dict(one))) for one in shown]
+    if summed:
+        sums = {
+            "calls": len(summed),
+            "total_tokens": sum(one.total_tokens or 0 for one in summed),
+            "cost_usd": usd_text(sum((Decimal(one.cost_usd) for one in summed if one.cost_usd), Decimal(0))),
+        }
+        events.insert(0, b"event: calls\ndata: %s\n\n" % orjson.dumps(sums))
+    return b"".join(events)

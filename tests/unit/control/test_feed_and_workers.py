@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.control.feed import MAX_VIEWERS, QUEUE_EVENTS, LiveFeed
+from proxy.control.feed import BEAT_SECONDS, MAX_VIEWERS, QUEUE_BEATS, LiveFeed
 from proxy.control.workers import WorkersLink
 from proxy.errors import QuotaStoreError
 from proxy.limits.limit import Limit
@@ -23,24 +23,47 @@ def make_record(user: str) -> UsageRecord:
     return UsageRecord(**dict.fromkeys(UsageRecord._fields) | {"id": user, "user": user})  # type: ignore[arg-type]
 
 
-def test_a_slow_viewer_loses_events_and_is_told_how_many() -> None:
+async def beat() -> None:
+    await asyncio.sleep(BEAT_SECONDS + 0.02)
+
+
+async def test_a_slow_viewer_loses_beats_and_is_told_how_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.feed.BEAT_SECONDS", 0.0)
     dropped: list[int] = []
-    feed = LiveFeed(on_drop=lambda: dropped.append(1))
+    feed = LiveFeed(on_drop=dropped.append)
     viewer = feed.join(None)
     assert viewer is not None
-    feed.publish([make_record("a")] * (QUEUE_EVENTS + 7))
-    assert (viewer.queue.qsize(), viewer.dropped, len(dropped)) == (QUEUE_EVENTS, 7, 7)
+    for _ in range(QUEUE_BEATS + 2):
+        feed.publish([make_record("a")] * 3)
+        await asyncio.sleep(0.001)
+    assert (viewer.queue.qsize(), viewer.dropped, dropped) == (QUEUE_BEATS, 6, [3, 3])
 
 
-def test_a_users_viewer_sees_that_users_records_only() -> None:
+async def test_a_users_viewer_sees_that_users_records_only() -> None:
     feed = LiveFeed()
     viewer = feed.join("a")
     assert viewer is not None
     feed.publish([make_record("a"), make_record("b"), make_record("a")])
-    assert viewer.queue.qsize() == 2
+    feed.publish([make_record("b")])
+    await beat()
+    assert (viewer.queue.qsize(), viewer.queue.get_nowait().calls) == (1, 2)
     feed.leave(viewer)
     feed.publish([make_record("a")])
-    assert viewer.queue.qsize() == 2
+    await beat()
+    assert viewer.queue.qsize() == 0
+
+
+async def test_what_all_viewers_see_is_written_once_a_beat() -> None:
+    feed = LiveFeed()
+    viewers = [feed.join(None) for _ in range(3)]
+    feed.publish([make_record("a")])
+    await asyncio.sleep(0.01)  # the first is shown at once, what comes in the next quarter of a second together
+    feed.publish([make_record("b")])
+    feed.publish([make_record("c")])
+    await beat()
+    seen = [[viewer.queue.get_nowait() for _ in range(viewer.queue.qsize())] for viewer in viewers if viewer is not None]
+    assert [[one.calls for one in beats] for beats in seen] == [[1, 2]] * 3
+    assert seen[0][1].events is seen[2][1].events
 
 
 def test_viewers_are_bounded() -> None:
