@@ -66,8 +66,8 @@ def run(report: Report, rows: int, database: str | None) -> None:
         url = database
         if url is None:
             url = stack.enter_context(postgres_server(SETTINGS)).url
-            asyncio.run(fill(url, rows, datetime.now(UTC), _progress()))
-        shape = asyncio.run(_digest(url))
+            asyncio.run(fill(url, rows, datetime.now(UTC), progress()))
+        shape = asyncio.run(digest(url))
         bench = Bench(stack.enter_context(work_folder()))
         stack.callback(bench.close)
         subject = stack.enter_context(Subject("weighbridge", bench, env={"DATABASE_URL": url}))
@@ -80,12 +80,12 @@ def run(report: Report, rows: int, database: str | None) -> None:
         print("\n".join(plans))
 
 
-def _progress() -> Callable[[str], None]:
+def progress() -> Callable[[str], None]:
     began = time.monotonic()
     return lambda text: print(f"  {time.monotonic() - began:6.0f} s {text}", flush=True)
 
 
-async def _digest(url: str) -> str:
+async def digest(url: str) -> str:
     """Sum up what is over, as the control process does in the background; what stands in the database then."""
     ledger = PostgresLedger(url)
     await ledger.start()

@@ -6,6 +6,8 @@
     python -m tests.bench plans [--rows 10000000]              how Postgres reads a ledger of that size
     python -m tests.bench profile [--control] [--stream]       py-spy over a loaded proxy
     python -m tests.bench control [--rows 10_000_000]          the control API over many records on PostgreSQL
+    python -m tests.bench screen [--rows 10_000_000]           the overview in Chromium over the same
+    python -m tests.bench viewers [--rows 200_000]             fifty open dashboards beside none
     python -m tests.bench way [--calls]                        Python's own share, without sockets: the figure to watch
 
 Nothing here runs in the normal tests except test_smoke.py, which looks at correctness and never at time.
@@ -19,7 +21,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import answers, growth, plans, profiling, promises, side_by_side, way
+from tests.bench import answers, growth, plans, profiling, promises, side_by_side, viewers, way
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, load_average, raise_file_limit, work_folder
 from tests.bench.peers import find_peers
@@ -30,6 +32,8 @@ from tests.servers import postgres_server, redis_server
 
 SIDE_BY_SIDE = ("plain", "streams", "low", "gateway")
 TESTS = (*SIDE_BY_SIDE, *growth.TESTS)
+ON_DEMAND = ("viewers",)
+"""Not among everything: what it takes is minutes of both cores."""
 SLOW_PEERS = ("litellm", "litellm+redis")
 QUICK_PEERS = ("nginx", "envoy", "raw")
 
@@ -48,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--control", action="store_true", help="profile: the control process")
     made.add_argument("--stream", action="store_true", help="profile: streams")
     made.add_argument("--calls", action="store_true", help="way: every function with its calls per request")
-    made.add_argument("--database", metavar="URL", help="control: a PostgreSQL that was filled before")
+    made.add_argument("--database", metavar="URL", help="control, screen: a PostgreSQL that was filled before")
     made.add_argument("--rows", type=int, help="records: beside an empty ledger, to drain, of plans and control; calls of promises")
     return made
 
@@ -70,11 +74,15 @@ def main(argv: list[str]) -> int:
                 print(way.calls())
         elif asked.tests[:1] == ["control"]:
             answers.run(report, asked.rows or 10_000_000, asked.database)
+        elif asked.tests[:1] == ["screen"]:
+            from tests.bench import screen  # wants a browser
+
+            screen.run(report, asked.rows or 10_000_000, asked.database, asked.rounds or 7)
         elif asked.tests[:1] == ["profile"]:
             profiling.run(is_control=asked.control, is_stream=asked.stream, seconds=asked.seconds or 6.0)
             return 0
         else:
-            unknown = set(asked.tests) - set(TESTS)
+            unknown = set(asked.tests) - {*TESTS, *ON_DEMAND}
             if unknown:
                 parser().error(f"no such test: {', '.join(sorted(unknown))}")
             run(report, asked)
@@ -110,6 +118,8 @@ def run(report: Report, asked: argparse.Namespace) -> None:
             if "gateway" in tests:
                 concurrency = (1, 16) if asked.quick else (1, 4, 16, 64)
                 side_by_side.gateway(bench, fast, report, concurrency=concurrency, seconds=seconds, rounds=later)
+        if "viewers" in tests:
+            viewers.run(bench, report, rounds=asked.rounds or 5, seconds=seconds, rows=asked.rows or 200_000)
         growth.run(bench, report, [test for test in tests if test in growth.TESTS], is_quick=asked.quick, rows=asked.rows)
 
 
