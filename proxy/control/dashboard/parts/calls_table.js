@@ -17,7 +17,7 @@ const COLUMNS = [
   { key: "output_tokens", head: "Output", explain: "Output tokens, reasoning included", isNumber: true, isMinor: true, cell: (row) => html`<${Count} of=${row.output_tokens} what="output tokens" />` },
   { key: "cost_usd", head: "Cost", explain: "US dollars by the price of its time", isNumber: true, cell: (row) => (row.cost_usd === null && !row.total_tokens ? "–" : html`<${Usd} of=${row.cost_usd} />`) },
   { key: "duration_ms", head: "Took", explain: "From the request’s first byte to the answer’s last", isNumber: true, isMinor: true, cell: (row) => html`<span title=${`first byte after ${duration(row.time_to_first_byte_ms)}`}>${duration(row.duration_ms)}</span>` },
-  { key: "outcome", head: "Outcome", explain: "How it ended", cell: (row) => html`<${Outcome} of=${row.outcome} /> ${row.status !== 200 ? html`<span class="small muted number" title="HTTP status the client was answered">${row.status}</span>` : ""}` },
+  { key: "outcome", head: "Outcome", isCorner: true, explain: "How it ended", cell: (row) => html`<${Outcome} of=${row.outcome} /> ${row.status !== 200 ? html`<span class="small muted number" title="HTTP status the client was answered">${row.status}</span>` : ""}` },
 ];
 
 export const CallsTable = ({ records, caption, without = [] }) => html`

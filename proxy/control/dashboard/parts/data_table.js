@@ -6,9 +6,11 @@ import { METRICS } from "../words/metrics.js";
 import { CsvButton } from "./panel.js";
 
 /**
- * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor, isFill, isMain, isWide, isActions}]; isMinor ones go on a narrow screen,
+ * columns: [{key, head, explain, cell(row), sort(row), csv(row), isNumber, isMinor, isFill, isMain, isWide, isCorner,
+ * isActions}]; isMinor ones go on a narrow screen,
  * those without a cell are only in the CSV. isCards: on a phone a row is a card, each cell under its head; isWide ones take half
- * of it, isFill and isMain ones all.
+ * of it, isFill and isMain ones all, an isCorner
+ * one stands beside what it is about.
  * caption: what the table is, for screen readers and as the region's name.
  */
 export function DataTable({ columns: all, rows, caption, keyOf, sortBy, descending = true, most = 100, rowClass, onHover, isCards }) {
@@ -48,7 +50,7 @@ function Head({ column, order, turn }) {
   return html`<th scope="col" role="columnheader" class=${classOf(column)} aria-sort=${direction}>${inside}</th>`;
 }
 
-const classOf = (column) => [column.isNumber && "number-cell", column.isMinor && "minor", column.isFill && "fill", column.isMain && "main-cell", column.isWide && "wide-cell", column.isActions && "actions"].filter(Boolean).join(" ");
+const classOf = (column) => [column.isNumber && "number-cell", column.isMinor && "minor", column.isFill && "fill", column.isMain && "main-cell", column.isWide && "wide-cell", column.isActions && "actions", column.isCorner && "corner-cell"].filter(Boolean).join(" ");
 
 function inOrder(rows, columns, { key, descending }) {
   const column = columns.find((one) => one.key === key);

@@ -44,7 +44,7 @@ export const toneOf = (fraction) => (fraction === null ? "none" : fraction >= 1 
 /** Words and numbers above, the bar below in full width: so that bars under each other can be compared. head: whose, or what. */
 export const LimitLine = ({ limit, head }) => html`
   <div class=${`limit-line limit-${toneOf(limit.fraction)}`} title=${toldOf(limit)}>
-    <p class="limit-line-head"><span class="limit-line-what">${head}</span><${Numbers} limit=${limit} /></p>
+    <p class="limit-line-head"><span class="limit-line-what">${head}</span><${Numbers} limit=${limit} isShort /></p>
     <${Track} limit=${limit} />
   </div>
 `;
@@ -59,8 +59,9 @@ const toldOf = (limit) =>
     : `settled ${exactText(limit, limit.used)}, held ${exactText(limit, limit.reserved)}, remaining ${exactText(limit, limit.remaining)} of ${exactText(limit, limit.amount)} ${limitWords(limit)}` +
       `${limit.resets_at ? `; begins anew ${relative(limit.resets_at)} (${absolute(limit.resets_at, zone())})` : ""}; ${MODES[limit.mode] ?? limit.mode}; from ${limit.origin}`;
 
-const Numbers = ({ limit }) => html`
-  <span class="limit-text number">${amountText(limit, limit.used)}${Number(limit.reserved) > 0 ? html`<span class="limit-held-text"> +${amountText(limit, limit.reserved)}</span>` : ""} / ${amountText(limit, limit.amount)}<span class="limit-percent">${limit.fraction === null ? "–" : `${Math.floor(limit.fraction * 100)}\u202f%`}</span></span>
+/** isShort: where room is scarce, money held by calls in flight (fractions of a cent) is left to the bar and to the hover. */
+const Numbers = ({ limit, isShort }) => html`
+  <span class="limit-text number">${amountText(limit, limit.used)}${Number(limit.reserved) > 0 && !(isMoney(limit) && isShort) ? html`<span class="limit-held-text"> +${amountText(limit, limit.reserved)}</span>` : ""} / ${amountText(limit, limit.amount)}<span class="limit-percent">${limit.fraction === null ? "–" : `${Math.floor(limit.fraction * 100)}\u202f%`}</span></span>
 `;
 
 function Track({ limit }) {

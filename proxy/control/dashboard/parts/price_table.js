@@ -4,6 +4,7 @@ import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { get } from "../client/api.js";
 import { useLoad } from "../client/load.js";
 import { setQuery } from "../client/route.js";
+import { isReleaseOf, withoutDate } from "../words/models.js";
 import { Badge } from "./amounts.js";
 import { DataTable, TableCsv } from "./data_table.js";
 import { Panel } from "./panel.js";
@@ -15,7 +16,7 @@ const MOST_USED = 20;
 /** The prices that match; where nothing is searched, those of the models in use first. */
 async function load(search, used, signal) {
   if (search) return { ...(await get("prices", { model: search, limit: PAGE }, signal)), isSearch: true };
-  const names = [...new Set(used.map((row) => row.model).filter(Boolean))].slice(0, MOST_USED);
+  const names = [...new Set(used.map((row) => withoutDate(row.model ?? "")).filter(Boolean))].slice(0, MOST_USED);
   const [all, ...mine] = await Promise.all([get("prices", { limit: PAGE }, signal), ...names.map((model) => get("prices", { model, limit: 20 }, signal))]);
   const isUsed = (price) => used.some((row) => priceOf(row, price));
   const first = [...new Map(mine.flatMap((answer) => answer.prices).filter(isUsed).map((price) => [price.provider + price.model, { ...price, isUsed: true }])).values()];
@@ -25,7 +26,7 @@ async function load(search, used, signal) {
 
 /** Providers are named by the configuration, prices by the price list: gemini there is google here. */
 const SAME = { gemini: "google" };
-const priceOf = (row, price) => row.model === price.model && (row.provider === price.provider || SAME[row.provider] === price.provider);
+const priceOf = (row, price) => (row.model === price.model || isReleaseOf(row.model, price.model)) && (row.provider === price.provider || SAME[row.provider] === price.provider);
 
 export function PriceTable({ query, used }) {
   const search = query.price ?? "";

@@ -59,7 +59,7 @@ const columnsOf = (setOpen) => [
   { key: "team", head: "Team", explain: "Whose limits come on top of the user’s", isMinor: true, sort: (row) => row.team, csv: (row) => row.team, cell: (row) => row.team ?? "–" },
   { key: "tier", head: "Tier", explain: "The tier of limits.yaml whose amounts hold", isMinor: true, sort: (row) => row.tier, csv: (row) => row.tier, cell: (row) => row.tier ?? "–" },
   { key: "may", head: "May", explain: "Models allowed and limits of this key", isMinor: true, cell: (row) => mayText(row) },
-  { key: "state", head: "State", explain: "Only active keys open the door", sort: (row) => row.state, csv: (row) => row.state, cell: (row) => html`<${Badge} tone=${TONES[row.state]}>${row.state}<//>` },
+  { key: "state", head: "State", isCorner: true, explain: "Only active keys open the door", sort: (row) => row.state, csv: (row) => row.state, cell: (row) => html`<${Badge} tone=${TONES[row.state]}>${row.state}<//>` },
   { key: "created", head: "Made", explain: "When, or in which file it stands", isMinor: true, sort: (row) => row.created_at, csv: (row) => row.created_at, cell: (row) => (row.origin === "api" ? html`<${When} at=${row.created_at} />` : html`<${Badge} title="Stands in limits.yaml; change it there">limits.yaml<//>`) },
   { key: "expires", head: "Ends", explain: "When it expires, or was revoked", isMinor: true, sort: (row) => row.expires_at, csv: (row) => row.expires_at, cell: (row) => html`<${When} at=${row.revoked_at ?? row.expires_at} none="never" />` },
   { key: "records", head: html`<span class="unseen">Actions</span>`, isActions: true, cell: (row) => html`<span class="row-actions"><a class="quiet-button" href=${href("records", { key: row.key_id, range: "30d" })}>Records</a>

@@ -38,7 +38,7 @@ export function View({ query }) {
         ${() => html`<${DataTable} caption="Models in use" columns=${columnsOf(period)} rows=${rows} isCards sortBy="cost_usd" keyOf=${(row) => `${row.provider}/${row.model}`} />`}
       <//>
     <//>
-    ${offers("GET", "/recommendations") && html`<${Savings} period=${period} />`}
+    ${offers("GET", "/recommendations") && html`<${Savings} period=${period} used=${rows} />`}
     <${PriceTable} query=${query} used=${rows} />
     </div>
   `;

@@ -105,6 +105,6 @@ function columnsOf(kind) {
     money("expected", "Expected", "What the month will probably cost, from the days so far", (row) => row.expected?.cost_usd.expected ?? row.cost_usd, { isMinor: true }),
     { key: "limit", head: "Fullest limit", explain: "Settled, held and remaining of the limit that is nearest to its amount", isFill: true, sort: (row) => row.limit?.fraction ?? -1, csv: (row) => row.limit?.fraction, csvHead: "fullest_limit_fraction",
       cell: (row) => (row.limit ? html`<${LimitLine} limit=${row.limit} head=${html`<span class="small muted">${limitWords(row.limit)}</span>`} />` : html`<span class="muted">none</span>`) },
-    { key: "status", head: "Status", explain: "Stopped, at a limit, near one (80 %), or free to go", sort: (row) => -ORDER.indexOf(row.status), csv: (row) => row.status, cell: (row) => html`<${Status} of=${row.status} />` },
+    { key: "status", head: "Status", isCorner: true, explain: "Stopped, at a limit, near one (80 %), or free to go", sort: (row) => -ORDER.indexOf(row.status), csv: (row) => row.status, cell: (row) => html`<${Status} of=${row.status} />` },
   ];
 }

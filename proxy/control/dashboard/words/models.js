@@ -7,6 +7,9 @@ const isUnanswered = (row) => !row.ok;
 /** Whether `dated` is `name` with a release date behind it. */
 export const isReleaseOf = (dated, name) => Boolean(dated && name) && dated.startsWith(name + "-") && /^\d{4}-?\d{2}-?\d{2}$/.test(dated.slice(name.length + 1));
 
+/** gpt-4o-2024-08-06 → gpt-4o. */
+export const withoutDate = (name) => name.replace(/-\d{4}-?\d{2}-?\d{2}$/, "");
+
 /** rows of usage/summary by provider and model → the same, unanswered calls with the one model they were meant for. */
 export function withUnanswered(rows) {
   const homes = new Map();
