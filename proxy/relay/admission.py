@@ -7,8 +7,7 @@ Fast path: a caller without limits asks no store at all. What is the same for al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.limits.estimate import Estimator, output_cap_of
 from proxy.limits.hidden_input import PLAIN, hidden_input
@@ -45,8 +44,7 @@ class Session(Asked, Protocol):
     settled: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A call that may go."""
 
     reservation: Reservation | None

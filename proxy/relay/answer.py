@@ -58,6 +58,29 @@ class CutShort(Exception):
 class Answer(Watched):
     """One answer. Takes what the provider sends (upstream.AnswerSink) and hears of what the client does."""
 
+    __slots__ = (
+        "_drained_bytes",
+        "_head",
+        "_held",
+        "_held_bytes",
+        "_is_counted_drain",
+        "_meter",
+        "_meter_fault",
+        "_remover",
+        "_request",
+        "_way",
+        "client",
+        "connection",
+        "deadline",
+        "done",
+        "is_draining",
+        "is_injected",
+        "out",
+        "state",
+        "upgraded",
+        "weighing",
+    )
+
     def __init__(
         self,
         state: RelayState,

@@ -19,7 +19,7 @@ TICK_SECONDS = 0.1
 class Watched:
     """Something with a deadline (in `Clock.now` seconds)."""
 
-    deadline: float = NEVER
+    deadline: float
 
     def expire(self, now: float) -> None:
         """The deadline has passed."""

@@ -40,6 +40,21 @@ SPOOL_FULL = Denied(
 class Exchange:
     """One request and its answer."""
 
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_has_tunnel",
+        "_is_body_read",
+        "_is_client_gone",
+        "_plain_body",
+        "_stopped_by",
+        "client",
+        "keep_alive",
+        "request",
+        "state",
+        "weighing",
+    )
+
     def __init__(self, request: Request, state: RelayState) -> None:
         self.request = request
         self.client = request.client
@@ -56,15 +71,10 @@ class Exchange:
         self._is_client_gone = False
         self._stopped_by: Exception | None = None
         """Why nothing may be asked any more: the upload broke, the worker stops."""
-        self.task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to serve it."""
-        self.state.exchanges.add(self)
-        self.task = self.state.loop.create_task(self.run())
 
     async def run(self) -> None:
         """Serve the request, whatever it is; never raises, always leaves the connection in a known state."""
+        self.state.exchanges.add(self)
         try:
             kind = self.request.route.kind
             if kind == "provider":
@@ -104,7 +114,7 @@ class Exchange:
         began = time.perf_counter()
         facts = self._read_facts(readable)
         path = request.route.path.decode("latin-1")
-        weighing = self.weighing = Weighing(state, rules, state.new_id(), request.head, provider, path, facts, began)
+        weighing = self.weighing = Weighing(state, rules, request.head, provider, path, facts, began)
 
         identity = identify(request.credentials, provider, rules, weighing.started_at)
         if isinstance(identity, Denied):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX, Caller
 from proxy.routing.headers import Credential, RequestHead
@@ -37,8 +38,7 @@ NOBODY = Caller("anonymous", kind="anonymous")
 """Whoever is refused before it is known who it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """The caller, and whether the provider's key goes in place of what the caller sent."""
 
     caller: Caller

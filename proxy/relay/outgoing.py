@@ -39,7 +39,7 @@ class Outgoing:
     def informational(self, status: int, headers: Sequence[Header]) -> None:
         """A 1xx on the way (103 Early Hints); 100 is answered by this program itself."""
         if status != 100 and not self._request.is_http10:
-            self._client.write(response_lines(status, b"", headers, b"", b""))
+            self._client.write(response_lines(status, b"", [name + b": " + value for name, value in headers], b""))
 
     def begin(self, head: ResponseHead, ours: bytes, size: int | None) -> None:
         """The head. `ours`: header lines of this program; `size`: of the body, None where only its end will tell."""
@@ -58,7 +58,7 @@ class Outgoing:
         elif self._request.is_http10:
             framing += b"Connection: keep-alive\r\n"
         self.has_begun = True
-        self._parts.append(response_lines(head.status, head.reason, head.forwarded, ours, framing))
+        self._parts.append(response_lines(head.status, head.reason, head.lines, ours + framing))
 
     def body(self, data: bytes) -> None:
         """A piece of the body."""

@@ -79,6 +79,9 @@ class RelayState:
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_usage_until: dict[str, float] = {}
         self.random = random.Random()  # noqa: S311 ids must be unique, not secret
+        self._id_milliseconds = -1
+        self._id_begin = ""
+        """What all ids of one millisecond begin with."""
 
     def pool(self, provider: Provider) -> Pool:
         """Connections to a provider; a changed address or TLS setting gets a pool of its own."""
@@ -108,16 +111,15 @@ class RelayState:
             pool.close()
         self._old_pools = [pool for pool in self._old_pools if pool.open_count]
 
-    def new_id(self) -> str:
-        """A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then random."""
-        value = (
-            (int(time.time() * 1000) << 80)
-            | 0x7000_8000_0000_0000_0000
-            | (self.random.getrandbits(12) << 64)
-            | self.random.getrandbits(62)
-        )
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    def new_id(self, now: float) -> str:
+        """A UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then random. `now`: Unix seconds."""
+        milliseconds = int(now * 1000)
+        if milliseconds != self._id_milliseconds:
+            text = f"{milliseconds:012x}"
+            self._id_milliseconds, self._id_begin = milliseconds, f"{text[:8]}-{text[8:]}-7"
+        bits = self.random.getrandbits(74)
+        text = f"{bits >> 2:018x}"
+        return f"{self._id_begin}{text[:3]}-{'89ab'[bits & 3]}{text[3:6]}-{text[6:]}"
 
     def asks_for_usage(self, provider: Provider) -> bool:
         """Whether to put `stream_options.include_usage` into a request that lacks it."""
@@ -143,8 +145,7 @@ class RelayState:
 
     @property
     def tasks(self) -> set[asyncio.Task[None]]:
-        """What still runs: exchanges, and what was given to `keep`."""
-        return {*self._tasks, *(exchange.task for exchange in self.exchanges if exchange.task is not None)}
+        return self._tasks
 
     def renew_leases(self) -> None:
         """Move the deadlines of long answers' holds, each once in a third of a lease; called every second."""

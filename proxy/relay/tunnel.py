@@ -104,7 +104,7 @@ def open_tunnel(
     """Join a client's and a provider's connection; from here on neither is this program's to parse."""
     lines = b"x-weighbridge-request-id: " + weighing.request_id.encode() + b"\r\n" + weighing.policy_line()
     lines += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    client.write(response_lines(101, head.reason or b"Switching Protocols", head.forwarded, lines, b""))
+    client.write(response_lines(101, head.reason or b"Switching Protocols", head.lines, lines))
     opened = OpenTunnel(state, weighing)
     extensions = next((value.decode("latin-1") for name, value in head.headers if name.lower() == b"sec-websocket-extensions"), "")
     meter = WebSocketMeter(weighing.facts, extensions)

@@ -88,7 +88,8 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self.has_answer_byte = False
         self._is_head_request = is_head_request
         self._is_waiting_for_upload = body is None
-        self._parser = httptools.HttpResponseParser(self)
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self.served += 1
         if self.is_closed:  # between being taken from the pool and now; nobody else would tell the sink
             asyncio.get_running_loop().call_soon(self._end_of_stream, None)
@@ -273,7 +274,8 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         head = self._head
         assert head is not None
         self.sink = None
-        self._parser = None
+        if self._is_head_request:
+            self._parser = None  # it waits for the body that the head announces
         self.deadline = NEVER
         if head.status == 101:
             self.early_tunnel_bytes = rest

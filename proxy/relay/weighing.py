@@ -67,7 +67,6 @@ class Weighing:
         self,
         state: RelayState,
         rules: Rules,
-        request_id: str,
         head: RequestHead,
         provider: Provider,
         path: str,
@@ -80,14 +79,14 @@ class Weighing:
         """
         self.state = state
         self.rules = rules
-        self.request_id = request_id
+        self.started_at = now = time.time()
+        self.request_id = state.new_id(now)
         self.head = head
         self.provider = provider
         self.path = path
         self.facts = facts
         self.caller = NOBODY
         self.admitted: Admitted | None = None
-        self.started_at = time.time()
         self.began = began
         self.admitted_at: float | None = None
         self.forwarded_at: float | None = None

@@ -34,7 +34,8 @@ class ResponseHead:
     status: int
     reason: bytes
     headers: list[Header]
-    forwarded: list[Header]
+    lines: list[bytes]
+    """What goes on to the client, `name: value` each, without CRLF."""
     content_length: int | None = None
     is_chunked: bool = False
     content_type: bytes = b""
@@ -77,8 +78,8 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
     Raises:
         MalformedHead: the end of the body cannot be told for certain.
     """
-    forwarded: list[Header] = []
-    head = ResponseHead(status, reason, headers, forwarded)
+    lines: list[bytes] = []
+    head = ResponseHead(status, reason, headers, lines)
     named: set[bytes] | None = None
     is_telling = False
     seen = _seen_response.get
@@ -92,31 +93,31 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
             if len(_seen_response) < SEEN_SIZE:
                 _seen_response[name] = kind
         if not kind:
-            forwarded.append(header)
+            lines.append(name + b": " + value)
         elif kind == LENGTH:
             if not value.isdigit() or (head.content_length is not None and head.content_length != int(value)):
                 raise MalformedHead("Content-Length of the answer is not one number")
             head.content_length = int(value)
         elif kind == TYPE:
             head.content_type = value
-            forwarded.append(header)
+            lines.append(name + b": " + value)
         elif kind == TRANSFER:
             if value.strip().lower() != b"chunked":
                 raise MalformedHead("the answer's Transfer-Encoding is not `chunked`")
             head.is_chunked = True
         elif kind == BODY_ENCODING:
             head.content_encoding = value.strip().lower()
-            forwarded.append(header)
+            lines.append(name + b": " + value)
         elif kind == CONNECTION:
             named = {token.strip().lower() for token in value.split(b",")} | (named or set())
         elif kind == CREDENTIAL:
             if head.request_id is None or name.lower() != b"cf-ray":
                 head.request_id = value.decode("latin-1")[:200]
             is_telling = is_telling or name[: len(_TELLING)].lower() == _TELLING
-            forwarded.append(header)
+            lines.append(name + b": " + value)
         elif kind == _TELLS:
             is_telling = True
-            forwarded.append(header)
+            lines.append(name + b": " + value)
     kind_of_body = head.content_type
     if (
         (kind_of_body == _JSON or (kind_of_body[:16].lower() == _JSON and kind_of_body[16:17] in b"; "))
@@ -130,14 +131,15 @@ def read_response_head(status: int, reason: bytes, headers: list[Header]) -> Res
         head.wants_close = b"close" in named
         extra = named - {b"close", b"keep-alive", b"upgrade", b""}
         if extra:
-            head.forwarded = [header for header in head.forwarded if header[0].lower() not in extra]
+            head.lines = [line for line in lines if line[: line.index(b":")].lower() not in extra]
     return head
 
 
-def response_lines(status: int, reason: bytes, headers: Sequence[Header], ours: bytes, framing: bytes) -> bytes:
-    """The head that goes to the client, blank line included. `ours`: header lines of this program, each with its CRLF."""
-    lines = [b"HTTP/1.1 %d %b" % (status, reason)]
-    for name, value in headers:
-        lines.append(name + b": " + value)
-    lines.append(ours + framing + b"\r\n")
-    return b"\r\n".join(lines)
+def response_lines(status: int, reason: bytes, lines: Sequence[bytes], ours: bytes) -> bytes:
+    """The head that goes to the client, blank line included.
+
+    Args:
+        lines: without CRLF.
+        ours: header lines of this program and of this hop, each with its CRLF.
+    """
+    return b"\r\n".join((b"HTTP/1.1 %d %b" % (status, reason), *lines, ours + b"\r\n"))

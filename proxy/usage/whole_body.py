@@ -41,8 +41,6 @@ _MESSAGE_USAGE = frozenset(
     )
 )
 _NO_DETAILS: dict[str, object] = {}
-_INT_OR_NONE = frozenset((int, type(None)))
-"""By exact type: `true` is no count. One comparison of sets for seven figures, not fourteen comparisons."""
 
 
 def api_of(facts: RequestFacts, found: Findings, dialect: Dialect | None) -> str:
@@ -105,15 +103,19 @@ def _chat(document: Object, usage: dict[str, object]) -> Reading | None:
     total_tokens = usage.get("total_tokens")
     cached, reasoning = inputs.get("cached_tokens"), outputs.get("reasoning_tokens")
     input_audio, output_audio = inputs.get("audio_tokens"), outputs.get("audio_tokens")
-    if type(input_tokens) is not int or type(output_tokens) is not int or type(total_tokens) is not int:
-        return None
-    if total_tokens > input_tokens + output_tokens:  # a total above its parts hides something: see openai_counts.py
-        return None
-    figures = (input_tokens, output_tokens, total_tokens, cached, reasoning, input_audio, output_audio)
-    if not _INT_OR_NONE.issuperset(map(type, figures)):
-        return None
-    above_zero = [figure for figure in figures if figure]
-    if above_zero and not 0 < min(above_zero) <= max(above_zero) <= MAX_COUNT:
+    if not (
+        type(input_tokens) is int
+        and type(output_tokens) is int
+        and type(total_tokens) is int
+        and 0 <= input_tokens <= MAX_COUNT
+        and 0 <= output_tokens <= MAX_COUNT
+        and 0 <= total_tokens <= input_tokens + output_tokens  # a total above its parts hides something: see openai_counts.py
+        and total_tokens <= MAX_COUNT
+        and (cached is None or (type(cached) is int and 0 <= cached <= MAX_COUNT))
+        and (reasoning is None or (type(reasoning) is int and 0 <= reasoning <= MAX_COUNT))
+        and (input_audio is None or (type(input_audio) is int and 0 <= input_audio <= MAX_COUNT))
+        and (output_audio is None or (type(output_audio) is int and 0 <= output_audio <= MAX_COUNT))
+    ):
         return None
     counts = TokenUsage(
         input_tokens, output_tokens, cached, None, None, reasoning, input_audio, output_audio, None, None, None, total_tokens

@@ -168,7 +168,7 @@ def our_rig(folder: Path, request: bytes, answer: list[bytes], limits: str) -> t
 
     def begin(of: Any) -> Exchange:
         exchange = Exchange(of, state)
-        exchange.start()
+        state.keep(asyncio.get_running_loop().create_task(exchange.run()))
         return exchange
 
     state.begin = begin

@@ -106,7 +106,7 @@ def test_two_ways_to_read_are_one_too_many(headers: list[Header]) -> None:
 
 def test_an_answer_with_chunks_and_a_length_keeps_the_chunks() -> None:
     head = read_response_head(200, b"OK", [(b"Content-Length", b"3"), (b"Transfer-Encoding", b"chunked")])
-    assert (head.is_chunked, head.content_length, head.forwarded) == (True, None, [])
+    assert (head.is_chunked, head.content_length, head.lines) == (True, None, [])
 
 
 @pytest.mark.parametrize("headers", [[(b"Content-Length", b"3"), (b"Content-Length", b"4")], [(b"Transfer-Encoding", b"br")]])
