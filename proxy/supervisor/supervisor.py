@@ -34,7 +34,8 @@ log = structlog.get_logger(__name__)
 CONTROL_SECONDS = 10.0
 """How long workers wait for the control plane at the start: it knows what was used before. Calls come before counting."""
 READY_SECONDS = 60.0
-"""A child that is not ready by then never will be."""
+"""A child that is not ready by then is started again, and has twice the time: it may be stuck, or the machine starved."""
+MOST_DOUBLINGS = 4
 BACKOFF_SECONDS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
 STABLE_SECONDS = 30.0
 """A child that lived this long is restarted at once when it dies."""
@@ -58,6 +59,8 @@ class Place:
     """Deaths that nobody asked for, since the house stands."""
     failures: int = 0
     """Deaths in a row, each soon after its start."""
+    overdue: int = 0
+    """Starts in a row that were not ready in time."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while somebody new is brought in, so that there are never two by mistake."""
 
@@ -181,12 +184,15 @@ class Supervisor:
 
     async def _watch(self, place: Place, process: ChildProcess) -> None:
         """Until it has ended, or was asked to."""
-        await first_of(process.ready, process.ended, process.dismissed, seconds=READY_SECONDS)
+        patience = READY_SECONDS * 2 ** min(place.overdue, MOST_DOUBLINGS)
+        await first_of(process.ready, process.ended, process.dismissed, seconds=patience)
         if process.ready.is_set():
+            place.overdue = 0
             if place in self._workers:
                 self._has_served.set()
         elif not process.ended.is_set() and not process.dismissed.is_set():
-            log.error("child_not_ready", child=place.name, after_seconds=READY_SECONDS)
+            place.overdue += 1
+            log.error("child_not_ready", child=place.name, after_seconds=patience)
             process.kill()
         await first_of(process.ended, process.dismissed)
         if process.ended.is_set():

@@ -112,6 +112,15 @@ def test_one_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
         assert house.code() == 0
 
 
+def test_one_that_is_slow_to_get_ready_is_given_more_time_at_each_start(tmp_path: Path) -> None:
+    """On a starved machine a start takes longer than anybody thought; killing it for ever would be no service at all."""
+    with Supervised(tmp_path, constants=QUICK | {"READY_SECONDS": 1.5}, worker={"ready_after": 2.0}) as house:
+        house.when("ready", "worker_0")
+        assert house.log.count("child_not_ready") >= 1
+        house.signal(signal.SIGTERM)
+        assert house.code() == 0
+
+
 def test_running_answers_are_waited_for(tmp_path: Path) -> None:
     with Supervised(tmp_path, worker={"stop_takes": 1.5}) as house:
         house.when("ready", "worker_0")
