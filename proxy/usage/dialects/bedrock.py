@@ -148,6 +148,6 @@ class BedrockNative:
 def _images(event: Object) -> int:
     """Pictures in base64: a list of texts (Titan, Nova Canvas, Stability) or of artifacts (Stable Diffusion XL)."""
     images = sequence(event.get("images"))
-    if images and all(isinstance(image, str) for image in images):
+    if images and ("error" in event or "finish_reasons" in event) and all(isinstance(image, str) for image in images):
         return len(images)
-    return sum("base64" in artifact for artifact in mappings(event.get("artifacts")))
+    return sum("base64" in artifact for artifact in mappings(event.get("artifacts"))) if "result" in event else 0

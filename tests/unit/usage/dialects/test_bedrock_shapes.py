@@ -156,3 +156,8 @@ def test_error_type_comes_from_the_header():
 def test_pictures_are_counted_one_by_one(body):
     usage = exact(weigh(sse(body)[6:], facts("bedrock.invoke", model="amazon.titan-image")))
     assert (usage.input_tokens, usage.units) == (None, {"images": Decimal(2)})
+
+
+def test_pictures_of_others_are_not_bedrocks():
+    reading = weigh(b'{"images":["aGk="],"parameters":{},"info":"{}"}', facts("unknown"))
+    assert (reading.api, reading.usage) == ("unknown", None)
