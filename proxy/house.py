@@ -39,6 +39,7 @@ from proxy.supervisor.link import ChildLink, ignore_terminal_signals
 from proxy.supervisor.listeners import listening_sockets
 from proxy.supervisor.supervisor import Supervisor
 from proxy.telemetry.logs import configure_logs
+from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
 HISTORY_DAYS = 60
@@ -196,12 +197,17 @@ async def _write_history(environ: Mapping[str, str]) -> tuple[int, dict[str, Dec
 
 
 async def _run_demo_guests(port: int, url: str, link_fd: int | None) -> None:
-    """The demo's provider and its people, until the parent says stop."""
+    """The demo's provider and its people, until the parent says stop; nobody waits for an answer that is still being read."""
     link = ChildLink(link_fd)
     runner = await run_provider("127.0.0.1", port)
     link.ready()
     admin_key = os.environ.get("WEIGHBRIDGE_ADMIN_KEY", "")
-    await asyncio.gather(run_traffic(url, DEMO_KEYS, link.stopping), run_operator(url, admin_key, link.stopping))
+    tasks = Tasks()
+    tasks.start(run_operator(url, admin_key, link.stopping), name="demo operator")
+    traffic = tasks.start(run_traffic(url, DEMO_KEYS, link.stopping), name="demo traffic")
+    stopping = tasks.start(link.stopping.wait(), name="demo stop")
+    await asyncio.wait((traffic, stopping), return_when=asyncio.FIRST_COMPLETED)
+    await tasks.close()
     await runner.cleanup()
 
 
