@@ -123,6 +123,8 @@ class _Page:
             self.held.pop(counter, None)
 
 
+_make = tuple.__new__
+"""As in usage/whole_body.py: a NamedTuple without its constructor."""
 _HELD, _SOFT, _LEASE = range(3)
 _Row = tuple[_Page, dict[str, int], dict[str, int], str, int, int, str, str | None]
 """Of one limit: page, settled shard, held dict, counter, amount, kind, resource, and its name in STRICT_KEYS where strict."""
@@ -208,7 +210,7 @@ class Counters:
             else:
                 has_room = fits(limit, settled.get(counter, 0), held.get(counter, 0), wanted)
             if has_room:
-                takes.append(Held(counter, resource, window, window_id, 0 if kind == _SOFT else wanted, mode))
+                takes.append(_make(Held, (counter, resource, window, window_id, 0 if kind == _SOFT else wanted, mode)))
             else:
                 lacking.append(self._refuse(row, limit, wanted, now))
         if lacking:

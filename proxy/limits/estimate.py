@@ -178,6 +178,8 @@ def demands(
 
 
 _PLACES = {"tokens": 0, "input_tokens": 1, "output_tokens": 2, "cost_usd": 3}
+_make = tuple.__new__
+"""As in usage/whole_body.py: a NamedTuple without its constructor."""
 _ONE, _NOTHING = 8, 9
 Parts = tuple[tuple[Limit, int], ...]
 """Limits, and where in the ten amounts of a call stands what each asks for."""
@@ -213,7 +215,7 @@ def wanted_of(
         1,
         0,
     )
-    return [Demand(limit, amounts[place]) for limit, place in parts]
+    return [_make(Demand, (limit, amounts[place])) for limit, place in parts]
 
 
 def actual_amounts(

@@ -159,7 +159,7 @@ class Tariff:
         rates = table.at(usage.input_tokens or 0) if table.starts else table.by_length[0]
         plain = plain_costs(rates, usage)
         if plain is not None:
-            return Cost(plain[0], plain[1], plain[0] + plain[1], self.source)
+            return tuple.__new__(Cost, (plain[0], plain[1], plain[0] + plain[1], self.source))  # as in usage/whole_body.py
         return self._cost(rates, usage)
 
     def _cost(self, rates: Rates, usage: TokenUsage) -> Cost:

@@ -89,7 +89,7 @@ async def admit(asked: Asked, store: QuotaStore, estimator: Estimator) -> Admitt
     wanted = plan.demands(estimator, facts, cap, usual, hidden, started_at)
     answer = await store.reserve(asked.request_id, wanted, started_at, lease_seconds)
     if isinstance(answer, Reservation):
-        return Admitted(answer, usual[0], plan.model_key, hidden)
+        return tuple.__new__(Admitted, (answer, usual[0], plan.model_key, hidden, None))  # as in usage/whole_body.py
     if rules.output_cap == "inject" and cap is None and answer.reason == "limit" and answer.limit.mode == "strict":
         room = await _room_for_output(plan, asked, store, estimator, hidden)
         if room >= SMALLEST_CAP_TOKENS:

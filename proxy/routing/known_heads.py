@@ -23,6 +23,8 @@ MAX_KEY_BYTES: Final = 512
 MAX_DIGITS: Final = 12
 _MARK: Final = b"\0key\0"
 """Stands for the key in what is remembered; no parsed header can hold it."""
+_make: Final = tuple.__new__
+"""As in usage/whole_body.py: a NamedTuple without its constructor."""
 _VISIBLE: Final = bytes(range(0x21, 0x7F))
 _PLACES: Final = {b"authorization": "bearer", b"x-api-key": "x-api-key", b"api-key": "api-key", b"x-goog-api-key": "x-goog-api-key"}
 
@@ -54,7 +56,7 @@ class KnownHead:
 
     def credential(self, key: bytes) -> Credential:
         """The key that stood in the hole."""
-        return Credential(self._place, key.decode("ascii"))
+        return _make(Credential, (self._place, key.decode("ascii")))
 
     def lines(self, key: str, target: bytes, host: bytes, *, is_swapped: bool, wants_identity: bool) -> bytes:
         """`request_lines` as far as the framing. `target` and `host` are the same in every call."""
@@ -101,7 +103,7 @@ def cut(data: bytes) -> Found | None:
         shape = b"\0".join((data[:key_at], data[key_end:size_at], data[size_end:end]))
     else:
         shape = b"\0".join((data[:size_at], data[size_end:key_at], data[key_end:end]))
-    return Found(shape, key, key_at, size, size_at, body_at)
+    return _make(Found, (shape, key, key_at, size, size_at, body_at))
 
 
 class KnownHeads:

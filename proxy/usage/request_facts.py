@@ -28,6 +28,8 @@ _COUNTS_ELSEWHERE = ("openai.completions", "gemini.generate_content")  # besides
 _FIXING = ("openai.images", "openai.audio")  # the request itself says what is billed
 _SHARED = ("vertex.predict", "mistral.conversations", "unknown")  # paths that several APIs share
 _DEFAULT_IMAGES = Decimal(1)
+_make = tuple.__new__
+"""As in whole_body.py: a NamedTuple without its constructor."""
 
 
 class RequestFacts(NamedTuple):
@@ -132,24 +134,27 @@ def _from_json(at: PathFacts, query: str, body: bytes) -> RequestFacts:
     if api == "anthropic.batches":
         return _from_batch(at, document, size)
     tier = get("service_tier") or get("serviceTier")
-    return RequestFacts(
-        api,
-        is_metered,
-        model,
-        is_stream,
-        output_cap(document, api),
-        _choice_count(document, api) if "n" in document or api in _COUNTS_ELSEWHERE else 1,
-        size,
-        bytes_without_media(document, size, long_strings) if size > MAX_IMAGE_BYTES else size,
-        asks_for_usage,
-        can_inject,
-        _end_users(document) if "user" in document or "metadata" in document or "safety_identifier" in document else (),
-        tier if type(tier) is str else None,
-        _units(document, at.api) if at.api in _FIXING else _NO_UNITS,
-        at.model if at.model != model else None,
-        "stream_options" in document,
-        at.is_retrieval,
-        document,
+    return _make(
+        RequestFacts,
+        (
+            api,
+            is_metered,
+            model,
+            is_stream,
+            output_cap(document, api),
+            _choice_count(document, api) if "n" in document or api in _COUNTS_ELSEWHERE else 1,
+            size,
+            bytes_without_media(document, size, long_strings) if size > MAX_IMAGE_BYTES else size,
+            asks_for_usage,
+            can_inject,
+            _end_users(document) if "user" in document or "metadata" in document or "safety_identifier" in document else (),
+            tier if type(tier) is str else None,
+            _units(document, at.api) if at.api in _FIXING else _NO_UNITS,
+            at.model if at.model != model else None,
+            "stream_options" in document,
+            at.is_retrieval,
+            document,
+        ),
     )
 
 
