@@ -9,6 +9,7 @@
     python -m tests.bench screen [--rows 10_000_000]           the overview in Chromium over the same
     python -m tests.bench viewers [--rows 200_000]             fifty open dashboards beside none
     python -m tests.bench way [--calls]                        Python's own share, without sockets: the figure to watch
+    python -m tests.bench instructions                         the same counted by valgrind: nothing disturbs it
 
 Nothing here runs in the normal tests except test_smoke.py, which looks at correctness and never at time.
 """
@@ -21,7 +22,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench import answers, growth, plans, profiling, promises, side_by_side, viewers, way
+from tests.bench import answers, growth, instructions, plans, profiling, promises, side_by_side, viewers, way
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, load_average, raise_file_limit, work_folder
 from tests.bench.peers import find_peers
@@ -78,6 +79,8 @@ def main(argv: list[str]) -> int:
             from tests.bench import screen  # wants a browser
 
             screen.run(report, asked.rows or 10_000_000, asked.database, asked.rounds or 7)
+        elif asked.tests[:1] == ["instructions"]:
+            report.show(instructions.run())
         elif asked.tests[:1] == ["profile"]:
             profiling.run(is_control=asked.control, is_stream=asked.stream, seconds=asked.seconds or 6.0)
             return 0
