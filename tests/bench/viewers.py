@@ -30,17 +30,17 @@ from tests.e2e.house import ADMIN_KEY
 VIEWERS = 50
 FALL_PERCENT = 2.0
 POLLS: tuple[tuple[str, dict[str, str], float], ...] = (
-    ("stats", {"range": "30d"}, 60.0),
-    ("usage/timeseries", {"range": "30d", "interval": "day", "group_by": "model"}, 60.0),
+    ("stats", {"range": "30d"}, 120.0),
+    ("usage/timeseries", {"range": "30d", "interval": "day", "group_by": "model"}, 120.0),
     ("switch", {}, 60.0),
     ("alerts", {"state": "open", "limit": "100"}, 60.0),
-    ("usage/summary", {"range": "today", "group_by": "user", "limit": "1000"}, 60.0),
-    ("usage/summary", {"range": "yesterday", "group_by": "user", "limit": "1000"}, 60.0),
-    ("usage/summary", {"range": "this_month", "group_by": "user", "limit": "1000"}, 60.0),
-    ("usage/summary", {"range": "last_month"}, 60.0),
-    ("usage/timeseries", {"range": "30d", "interval": "day"}, 60.0),
-    ("usage/projection", {}, 120.0),
-    ("usage/timeseries", {"range": "this_month", "interval": "day"}, 120.0),
+    ("usage/summary", {"range": "today", "group_by": "user", "limit": "1000"}, 120.0),
+    ("usage/summary", {"range": "yesterday", "group_by": "user", "limit": "1000"}, 600.0),
+    ("usage/summary", {"range": "this_month", "group_by": "user", "limit": "1000"}, 120.0),
+    ("usage/summary", {"range": "last_month"}, 600.0),
+    ("usage/timeseries", {"range": "30d", "interval": "day"}, 120.0),
+    ("usage/projection", {}, 300.0),
+    ("usage/timeseries", {"range": "this_month", "interval": "day"}, 300.0),
 )
 """What the overview asks for, and how often: views/overview.js and the parts it is made of."""
 

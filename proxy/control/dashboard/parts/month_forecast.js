@@ -21,7 +21,7 @@ export function MonthForecast({ metric, filters = {}, height = 236 }) {
       return { projection, month };
     },
     [JSON.stringify(filters)],
-    { every: 120 },
+    { every: 300 },
   );
   const csv = load.data && html`<${CsvButton} onClick=${() => save(load.data, metric)} />`;
   return html`

@@ -21,8 +21,8 @@ export function View({ query }) {
   const period = query.range || query.from || query.to ? periodOf(query) : { range: "30d" };
   const group = query.group_by in CHART_GROUPS ? query.group_by : "model";
   const metric = query.metric in CHART_METRICS ? query.metric : "cost_usd";
-  const stats = useLoad((signal) => get("stats", inZone(period), signal), [JSON.stringify(period)], { every: 60 });
-  const series = useSeries({ query: period, interval: usualInterval(period), group, metric }, { every: 60 });
+  const stats = useLoad((signal) => get("stats", inZone(period), signal), [JSON.stringify(period)], { every: 120 });
+  const series = useSeries({ query: period, interval: usualInterval(period), group, metric }, { every: 120 });
   const only = (one) => go(href("explore", { ...period, metric, [group]: one.group, group_by: group === "model" ? "user" : "model" }));
   const controls = html`
     <${Segments} label="Shown" value=${metric} options=${CHART_METRICS} onChange=${(name) => setQuery({ metric: name })} />
