@@ -174,6 +174,7 @@ class Rules:
                 key_team=caller.key_team,
                 key_tier=caller.key_tier,
                 priority=caller.priority if caller.key_tier else standing.priority,
+                labels=caller.labels,
             )
             if len(user) <= MEMO_TEXT:
                 found = _remember(self._spoken_for, (caller, user), found)

@@ -57,6 +57,9 @@ def create(
     may_speak_for_others: Annotated[
         bool, typer.Option("--may-speak-for-others", help="The key may name end users (x-weighbridge-user).")
     ] = False,
+    labels: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only these labels: session, operation, operation_id, tags. Default: all.")
+    ] = None,
 ) -> None:
     """Make a virtual key. It is shown once; only its hash is kept."""
     desk.may_make_ledger = True
@@ -66,6 +69,8 @@ def create(
         body["expires_at"] = instant(expires, "--expires")
     if models:
         body["models"] = [pattern.strip() for pattern in models.split(",") if pattern.strip()]
+    if labels is not None:
+        body["labels"] = [name.strip() for name in labels.split(",") if name.strip()]
     made = desk.api.ask("POST", "/keys", body=body)
     show_secret(desk, made)
 

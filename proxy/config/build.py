@@ -160,6 +160,7 @@ def _callers(keys: Mapping[str, Mapping[str, Any]], table: LimitTable, zone: Zon
             team,
             tier,
             table.priority(tier) if tier else standing.priority,
+            frozenset(key["labels"]) if key.get("labels") is not None else None,
         )
     return callers
 

@@ -136,6 +136,7 @@ class Key(Holder):
     expires: f.Expires = absent()
     may_speak_for_others: f.Flag = absent()
     models: list[f.Pattern] = absent()
+    labels: list[Literal["session", "operation", "operation_id", "tags"]] = absent()
 
 
 class LimitsFile(Closed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import BeforeValidator, Field
@@ -37,6 +37,8 @@ class KeyBody(Body):
     models: Annotated[list[Name], Field(max_length=200)] | None = None
     limits: HolderWords | None = None
     may_speak_for_others: bool = False
+    labels: Annotated[list[Literal["session", "operation", "operation_id", "tags"]], Field(max_length=4)] | None = None
+    """Labels that the key may send; all where not given."""
 
 
 class RotateBody(Body):
@@ -66,7 +68,7 @@ async def list_keys(request: web.Request) -> web.Response:
 async def create_key(request: web.Request) -> web.Response:
     context = context_of(request)
     body = await read_body(request, KeyBody)
-    settings = body.model_dump(mode="json", include={"models", "may_speak_for_others", "limits"}, exclude_none=True)
+    settings = body.model_dump(mode="json", include={"models", "may_speak_for_others", "limits", "labels"}, exclude_none=True)
     clear, key = _make(
         context,
         StoredKey(

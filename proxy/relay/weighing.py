@@ -181,6 +181,8 @@ class Weighing:
     ) -> UsageRecord:
         head, facts, usage, caller = self.head, self.facts, reading.usage, self.caller
         labels, began, closed_at = head.labels, self.began, time.perf_counter()
+        if labels and caller.labels is not None:
+            labels = {name: value for name, value in labels.items() if name.decode("latin-1").replace("-", "_") in caller.labels}
         forwarded_at, first_byte_at, last_byte_at = self.forwarded_at, self.first_byte_at, self.last_byte_at
         settled_ms = int((closed_at - began) * 1e6) / 1e3  # ms to the microsecond; round() took half a microsecond each
         overhead_ms = first_byte_ms = None

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 VIRTUAL_KEY_PREFIX = "wb-"
+LABELS = ("session", "operation", "operation_id", "tags")
+"""What an application may say of a call (`x-weighbridge-session` …), in the words of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Caller:
     key_tier: str | None = None
     priority: str = "normal"
     """low, normal or high: the tier's."""
+    labels: frozenset[str] | None = None
+    """Of LABELS, those that the key may send; None: all. Others are left out of the record."""
 
     def __hash__(self) -> int:
         """Callers are looked up in memos several times a request: two fields tell nearly all of them apart."""

@@ -30,6 +30,20 @@ async def test_a_key_is_shown_once_kept_as_a_digest_and_works_at_once(house: Any
     assert await audit(house) == [("admin", "create key", f"key:{made['key_id']}")]
 
 
+async def test_a_key_has_all_that_it_may_and_the_rules_know_it(house: Any) -> None:
+    wanted = {
+        "user": "carol", "team": "research", "tier": None, "models": ["gpt-4o*"], "labels": ["operation", "tags"],
+        "limits": {"tokens": {"per_day": 7}}, "name": "batch",
+    }  # fmt: skip
+    made = await house.ask("POST", "/keys", json={name: value for name, value in wanted.items() if value is not None})
+    assert made["settings"]["labels"] == ["operation", "tags"]
+    caller = house.context.rules.caller_of(made["key"])
+    assert (caller.user, caller.team, caller.key_name, caller.labels) == ("carol", "research", "batch", {"operation", "tags"})
+    assert house.context.rules.resolve_models(caller) == ("gpt-4o*",)
+    assert 7 in [limit.amount for limit in house.context.rules.resolve_all_limits(caller)]
+    await house.ask("POST", "/keys", status=400, json={"user": "carol", "labels": ["user"]})
+
+
 async def test_a_revoked_key_is_nobody(house: Any) -> None:
     made = await house.ask("POST", "/keys", json={"user": "carol"})
     gone = await house.ask("DELETE", f"/keys/{made['key_id']}")

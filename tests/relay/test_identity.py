@@ -47,7 +47,7 @@ keys:
   - {{key_sha256: "{digest(ALICE)}", user: alice, team: research, name: laptop}}
   - {{key_sha256: "{digest(ROBOT)}", user: robot, may_speak_for_others: true}}
   - {{key_sha256: "{digest(OLD)}", user: olga, expires: 2020-01-01}}
-  - {{key_sha256: "{digest(LISTED)}", user: carol}}
+  - {{key_sha256: "{digest(LISTED)}", user: carol, labels: [operation, operation_id]}}
 """
 
 
@@ -262,6 +262,18 @@ async def test_labels_are_recorded_and_never_forwarded(four: Open) -> None:
         record = await relay.record()
         assert (record.session, record.operation, record.operation_id) == ("s-1", "summarise", "op-7")
         assert record.tags == {"env": "prod", "feature": "chat", "bare": ""}
+        assert b"weighbridge" not in bytes(upstream.received[0]).lower()
+
+
+async def test_a_key_sends_only_the_labels_it_may(four: Open) -> None:
+    labels = {
+        "x-weighbridge-session": "s-1", "x-weighbridge-operation": "summarise", "x-weighbridge-operation-id": "op-7",
+        "x-weighbridge-tags": "env=prod",
+    }  # fmt: skip
+    async with four() as (relay, upstream):
+        await relay.ask(call(headers={"Authorization": f"Bearer {LISTED}", **labels}))
+        record = await relay.record()
+        assert (record.session, record.operation, record.operation_id, record.tags) == (None, "summarise", "op-7", None)
         assert b"weighbridge" not in bytes(upstream.received[0]).lower()
 
 
