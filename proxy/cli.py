@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 import proxy
-from proxy.commands import admins, alerts, audit, keys, ledger, limits, prices, switch, usage, users
+from proxy.commands import admins, alerts, audit, keys, ledger, limits, prices, reports, switch, users
 
 app = typer.Typer(
     add_completion=False,
@@ -31,7 +31,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(limits.app, name="limits")
 app.add_typer(prices.app, name="prices")
 app.add_typer(switch.app, name="switch")
-app.add_typer(usage.app, name="usage")
+app.add_typer(reports.app, name="usage")
 app.add_typer(users.app, name="users")
 
 ConfigOption = Annotated[

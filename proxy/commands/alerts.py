@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from proxy.commands.desk import Desk, Query, command, group
-from proxy.commands.failures import CommandFailed
+from proxy.commands.failures import USAGE, CommandFailed
 from proxy.commands.showing import Column, say, show_json, show_table, shown
 
 app = group("Alerts: list, acknowledge, dismiss; try a destination.")
@@ -30,6 +32,16 @@ DELIVERIES = (
     Column("next", "due_at", "time"),
     Column("error", "error"),
     Column("id", "id", "id"),
+)
+DESTINATIONS = (
+    Column("name", "name"),
+    Column("by", "channel"),
+    Column("from", "min_severity"),
+    Column("kinds", "kinds"),
+    Column("teams", "teams"),
+    Column("users", "users"),
+    Column("grouped", "group_seconds"),
+    Column("origin", "origin"),
 )
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="`weighbridge alerts list` shows it.")]
 RowsOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=1000, help="Rows at most.")]
@@ -84,14 +96,41 @@ def deliveries(
     show_table(DELIVERIES, found["deliveries"], empty="No deliveries.")
 
 
+@command(app, "destinations")
+def destinations(
+    desk: Desk,
+    file: Annotated[
+        Path | None,
+        typer.Option("--set", metavar="FILE", help="JSON, a list: replaces those made through the API."),
+    ] = None,
+) -> None:
+    """Where alerts go: those of alerts.yaml, and those made through the API. Secrets are not shown."""
+    if file is not None:
+        try:
+            wanted = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as mistake:
+            raise CommandFailed(f"{file}: {mistake}", USAGE) from None
+        desk.api.ask("PUT", "/alerts/destinations", body={"destinations": wanted})
+    if desk.is_json:
+        show_json(desk.api.get("/alerts/destinations"))
+        return
+    show_table(DESTINATIONS, _known(desk), empty="Alerts go nowhere yet.")
+
+
+def _known(desk: Desk) -> list[dict[str, Any]]:
+    found = desk.api.get("/alerts/destinations")
+    configured = [{**one, "origin": "alerts.yaml"} for one in found["configured"]]
+    return [*configured, *({**one, "origin": "api"} for one in found["destinations"])]
+
+
 @command(app, "test")
 def send_test(
     desk: Desk, destination: Annotated[str | None, typer.Argument(metavar="[DESTINATION]", help="Default: each of them.")] = None
 ) -> None:
     """Send a test alert now. Exit code 1 where it does not arrive."""
-    names = [destination] if destination else [one["name"] for one in desk.api.get("/alerts/destinations")["destinations"]]
+    names = [destination] if destination else [one["name"] for one in _known(desk)]
     if not names:
-        raise CommandFailed("Alerts go nowhere yet: set a destination with PUT /api/v1/alerts/destinations.")
+        raise CommandFailed("Alerts go nowhere yet: name destinations in alerts.yaml, or say `alerts destinations --set FILE`.")
     results = {name: desk.api.ask("POST", "/alerts/test", body={"destination": name}) for name in names}
     if desk.is_json:
         show_json({"tests": [{"destination": name, **result} for name, result in results.items()]})

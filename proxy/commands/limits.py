@@ -70,7 +70,7 @@ def override(
     desk: Desk,
     user: Annotated[str, typer.Argument(metavar="USER")],
     limits: Annotated[list[str] | None, typer.Argument(metavar="LIMIT=AMOUNT…", help="e.g. tokens.per_day=2000000")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="ISO time, midnight (UTC), or +2h, +7d.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="ISO time, midnight (of the house), or +2h, +7d.")] = None,
     reason: Annotated[str | None, typer.Option()] = None,
     is_removed: Annotated[bool, typer.Option("--remove", help="Take the override away.")] = False,
 ) -> None:
@@ -82,7 +82,7 @@ def override(
         found = desk.api.ask("DELETE", path)
     elif limits:
         body = limit_words(limits)
-        body |= {"until": instant(until, "--until")} if until else {}
+        body |= {"until": until if until == "midnight" else instant(until, "--until")} if until else {}
         body |= {"reason": reason} if reason else {}
         found = desk.api.ask("PATCH", path, body=body)
     else:

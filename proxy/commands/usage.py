@@ -17,7 +17,7 @@ from proxy.commands.showing import UNKNOWN, Column, progress, say, show_facts, s
 
 app = group("Who used what: records, sums, forecasts, export.")
 PERIOD = ("range", "from", "to", "timezone")
-FILTERS = (*PERIOD, "user", "team", "provider", "model", "operation", "session", "outcome")
+FILTERS = (*PERIOD, "user", "team", "provider", "model", "operation", "session", "tag", "outcome")
 TRACK_BATCH = 1000
 PAGE = 1000
 SUMS = (
@@ -41,7 +41,7 @@ RECORDS = (
     Column("took", "duration_ms", "ms"),
     Column("id", "id", "id"),
 )
-ByOption = Annotated[str, typer.Option("--by", metavar="NAMES", help="Group by: user, team, key, provider, model, operation, …")]
+ByOption = Annotated[str, typer.Option("--by", metavar="NAMES", help="Group by: user, team, key, provider, model, session, tag, …")]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Rows at most.")]
 
 
@@ -245,6 +245,12 @@ def live(
             tell(f"({data} calls were too many to show)")
             continue
         one = json.loads(data)
+        if kind == "calls":
+            tell(f"({one['calls']} more calls, {shown(one['total_tokens'])} tokens, {shown(one['cost_usd'], 'money')})")
+            continue
+        if kind == "rate":
+            _tell_rate(one)
+            continue
         if desk.is_json:
             show_line(one)
         else:
@@ -252,6 +258,15 @@ def live(
         seen += 1
         if seen == count:
             return
+
+
+def _tell_rate(one: dict[str, Any]) -> None:
+    """On standard error, and only to a person."""
+    if sys.stderr.isatty():
+        refused = f", {one['denied']} denied" if one["denied"] else ""
+        failed = f", {one['failed']} failed" if one["failed"] else ""
+        speed = f"{shown(round(one['tokens_per_second']))} tokens/s"
+        tell(f"({one['calls']} calls in {one['seconds']:.1f} s, {speed}, {shown(one['cost_usd'], 'money')}{refused}{failed})")
 
 
 def _live_line(one: dict[str, Any]) -> str:

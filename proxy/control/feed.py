@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
+from proxy.ledger.rollup import FAILED_OUTCOMES
 from proxy.pricing.money import usd_text
 from proxy.records import UsageRecord, as_dict
 
@@ -20,6 +21,7 @@ MAX_VIEWERS = 200
 QUEUE_BEATS = 40
 BEAT_SECONDS = 0.25
 """What happens meanwhile goes out together."""
+RATE_SECONDS = 1.0
 CALLS_PER_BEAT = 10
 """Calls shown one by one in a beat; more than these nobody can read."""
 
@@ -47,6 +49,8 @@ class LiveFeed:
         self._viewers: dict[str | None, set[Viewer]] = {}
         self._pending: dict[str | None, list[UsageRecord]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._rate_timer: asyncio.TimerHandle | None = None
+        self._seen: dict[str | None, list[UsageRecord]] = {}
         self._beat_at = float("-inf")
         self.on_drop = on_drop
         self.listeners: list[Callable[[Sequence[UsageRecord]], None]] = []
@@ -69,6 +73,7 @@ class LiveFeed:
         if not alike:
             self._viewers.pop(viewer.user, None)
             self._pending.pop(viewer.user, None)
+            self._seen.pop(viewer.user, None)
 
     def publish(self, records: Sequence[UsageRecord]) -> None:
         """Show records that are new in the ledger: at the next beat, which is now where the last one is long enough ago."""
@@ -84,11 +89,23 @@ class LiveFeed:
 
     def _beat(self) -> None:
         self._timer, pending, self._pending = None, self._pending, {}
-        self._beat_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self._beat_at = loop.time()
+        if pending and self._rate_timer is None:
+            self._rate_timer = loop.call_later(RATE_SECONDS, self._tell_rates)
         for user, records in pending.items():
+            self._seen.setdefault(user, []).extend(records)
             beat = Beat(events_of(records), len(records))
             for viewer in self._viewers.get(user, ()):
                 self._put(viewer, beat)
+
+    def _tell_rates(self) -> None:
+        """What happened in the last second, to whoever may know."""
+        self._rate_timer, seen, self._seen = None, self._seen, {}
+        for user, records in seen.items():
+            rate = Beat(rate_of(records), 0)
+            for viewer in self._viewers.get(user, ()):
+                self._put(viewer, rate)
 
     def _put(self, viewer: Viewer, beat: Beat) -> None:
         try:
@@ -97,6 +114,21 @@ class LiveFeed:
             viewer.dropped += beat.calls
             if self.on_drop is not None:
                 self.on_drop(beat.calls)
+
+
+def rate_of(records: Sequence[UsageRecord]) -> bytes:
+    """A second's calls in one line."""
+    tokens = sum(one.total_tokens or 0 for one in records)
+    told = {
+        "seconds": RATE_SECONDS,
+        "calls": len(records),
+        "total_tokens": tokens,
+        "tokens_per_second": round(tokens / RATE_SECONDS, 3),
+        "cost_usd": usd_text(sum((Decimal(one.cost_usd) for one in records if one.cost_usd), Decimal(0))),
+        "denied": sum(one.outcome == "denied" for one in records),
+        "failed": sum(one.outcome in FAILED_OUTCOMES for one in records),
+    }
+    return b"event: rate\ndata: %s\n\n" % orjson.dumps(told)
 
 
 def events_of(records: Sequence[UsageRecord]) -> bytes:

@@ -1,7 +1,8 @@
 """GET live: server-sent events, calls and tokens as they happen; a user's key sees that user's calls.
 
-`event: call` is one record; `event: calls` sums those of a busy moment that are not shown one by one; `event: dropped` says how
-many a viewer was too slow for.
+`event: call` is one record; `event: calls` sums those of a busy moment that are not shown one by one; `event: rate` says once a
+second what happened in it: calls, tokens and cost, tokens a second, refusals, failures; `event: dropped` how many a viewer was too
+slow for.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import Field
@@ -14,7 +14,7 @@ from proxy.control.auth import identity_of
 from proxy.control.context import Context, context_of
 from proxy.control.parameters import path_text, read_query
 from proxy.control.people import user_limits
-from proxy.control.periods import iso
+from proxy.control.periods import iso, midnight
 from proxy.control.replies import ApiError, json_reply, not_found
 from proxy.control.routes import Body, Route, read_body
 from proxy.control.values import Count, Moment, Money, Text, Unlimited
@@ -63,7 +63,8 @@ class HolderWords(LimitWords):
 class OverrideBody(HolderWords):
     """What to set; what is not named stays as it was overridden before."""
 
-    until: Moment | None = None
+    until: Moment | Literal["midnight"] | None = None
+    """`midnight`: the end of today, where limits.yaml says that days end."""
     reason: Text | None = None
 
 
@@ -86,7 +87,7 @@ async def patch_limits(request: web.Request) -> web.Response:
     context, user = context_of(request), path_text(request, "id")
     body = await read_body(request, OverrideBody)
     before = await override_of(context, user)
-    until = iso(body.until) if body.until else None
+    until = _until(context, body)
     if until is not None and until <= iso(context.now()):
         raise ApiError(409, "already_over", "`until` lies in the past")
     limits = _merged(_limits_in(before), body)
@@ -110,6 +111,12 @@ async def delete_limits(request: web.Request) -> web.Response:
 
 async def _shown(context: Context, user: str) -> dict[str, object]:
     return {"user": user, "limits": await user_limits(context, user), "override": await override_of(context, user)}
+
+
+def _until(context: Context, body: OverrideBody) -> str | None:
+    if body.until == "midnight":
+        return iso(midnight(context.now(), context.rules.timezone, 1))
+    return iso(body.until) if body.until else None
 
 
 def _limits_in(override: dict[str, object] | None) -> dict[str, object]:

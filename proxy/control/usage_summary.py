@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -24,18 +25,23 @@ _KNOWN = (*PERIOD, *FILTERS, GROUP_BY, _LIMIT, _COMPARE)
 async def summarise(request: web.Request) -> web.Response:
     context = context_of(request)
     values, period, which = read_request(request, _KNOWN)
-    whole = await total_of(context, which)
+    names = ledger_groups(values["group_by"])
+    whole, rows = await asyncio.gather(total_of(context, which), _groups_of(context, which, names, values["limit"]))
     answer: dict[str, object] = {
         **period.as_json(),
         "group_by": list(values["group_by"]),
         "totals": totals(whole),
         "averages": averages(whole),
     }
-    if values["group_by"]:
-        answer["groups"] = await grouped(context, which, values["group_by"], values["limit"], whole)
+    if names:
+        answer["groups"] = shown_groups(rows, whole)
     if values["compare"]:
         answer["previous"] = await previous_totals(context, which, period, whole)
     return json_reply(answer)
+
+
+async def _groups_of(context: Context, which: RecordFilter, names: tuple[str, ...], limit: int) -> list[GroupSums]:
+    return await context.ledger.sums(which, names, limit) if names else []
 
 
 async def total_of(context: Context, which: RecordFilter) -> Sums:

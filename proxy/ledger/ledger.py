@@ -164,6 +164,9 @@ class EntryPage:
 class Ledger(Protocol):
     """Where records live. Methods raise LedgerError where the store is away or refuses."""
 
+    has_digests: bool
+    """Sums of long periods, by the names that are asked for most, are kept; see `digest`."""
+
     async def start(self) -> None:
         """Open and bring the schema up to date (numbered SQL files, under a lock, checksums kept)."""
 

@@ -73,6 +73,8 @@ _FOREIGN = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
 class PostgresLedger(SqlReading):
     """Implements `Ledger`. Any number of processes and machines at once."""
 
+    has_digests = True
+
     def __init__(self, url: str) -> None:
         """
         Args:

@@ -5,6 +5,7 @@ Not here: SQL (statements.py), sums of rows (summing.py), anything that writes (
 
 from __future__ import annotations
 
+import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -33,6 +34,8 @@ from proxy.ledger.summing import Totals
 from proxy.records import UsageRecord
 
 PAGE_RECORDS = 1000
+AT_ONCE = 3
+"""Statements of one sum that run side by side: some connections must be left to others."""
 USED_GROUPS = ("user", "team", "key_id", "provider", "request_model")
 KEY_COLUMNS = tuple(field.name for field in fields(StoredKey))
 SESSION_COLUMNS = ("session", "requests", "total_tokens", "cost_usd", "first_at", "last_at")
@@ -109,8 +112,10 @@ class SqlReading:
 
     async def _add_sums(self, totals: Totals, which: RecordFilter, groups: Sequence[str], starts: Sequence[int] = ()) -> None:
         for piece in pieces(which, groups):
-            for statement in await self._statements(piece, which, groups, starts):
-                totals.add(await self._fetch(statement))
+            statements = await self._statements(piece, which, groups, starts)
+            for first in range(0, len(statements), AT_ONCE):
+                for rows in await asyncio.gather(*map(self._fetch, statements[first : first + AT_ONCE])):
+                    totals.add(rows)
 
     async def _statements(
         self, piece: Piece, which: RecordFilter, groups: Sequence[str], starts: Sequence[int]

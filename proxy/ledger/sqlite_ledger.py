@@ -69,6 +69,8 @@ _ADD_TO_ROLLUP = _rollup_upsert()
 class SqliteLedger(SqlReading):
     """Implements `Ledger`. One file, any number of processes on one machine."""
 
+    has_digests = False
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._dialect = DIALECT

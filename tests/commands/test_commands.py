@@ -99,6 +99,30 @@ def test_projection_and_anomalies(place: Place) -> None:
     assert place.terminal.run("usage", "anomalies").out
 
 
+def test_sessions_and_speed(place: Place) -> None:
+    shell = place.terminal
+    assert "s-9" in [one["session"] for one in shell.json("usage", "sessions", "--user", "bob")["sessions"]]
+    assert "s-9" in shell.run("usage", "sessions").out
+    found = shell.json("usage", "session", "s-9")
+    assert (found["totals"]["requests"], found["calls"][0]["user"]) == (1, "bob")
+    assert "1 calls, 120 tokens, $0.0004" in shell.run("usage", "session", "s-9").out
+    assert shell.run("usage", "session", "s-0", code=1).err
+    (row,) = shell.json("usage", "performance", "--user", "alice")["rows"]
+    assert (row["model"], row["success_rate"], row["duration_p95_ms"]) == ("model-a", 1.0, 500.0)
+    assert "500 ms" in shell.run("usage", "performance", "--user", "alice").out
+
+
+def test_recommendations(place: Place) -> None:
+    place.store([call("rec", outcome="upstream_aborted", cost_usd="0.5"), call("rec", tags={"env": "lab"})])
+    found = place.terminal.json("usage", "recommendations", "--user", "rec")
+    assert [(one["outcome"], one["cost_usd"]) for one in found["paid_failures"]] == [("upstream_aborted", "0.5")]
+    shown = place.terminal.run("usage", "recommendations", "--user", "rec").out
+    assert "Calls that failed and were paid for" in shown
+    assert "$0.50" in shown
+    groups = place.terminal.json("usage", "summary", "--by", "tag", "--tag", "env=lab")["groups"]
+    assert [(one["tag"], one["requests"]) for one in groups] == [("env=lab", 1)]
+
+
 def test_export_is_whole_or_not_there(place: Place, tmp_path: Path) -> None:
     shell = place.terminal
     lines = shell.run("usage", "export", "--format", "jsonl", "--user", "alice").out.splitlines()
@@ -293,16 +317,18 @@ def test_drift_ends_with_1_where_a_model_drifts(place: Place) -> None:
 # alerts, switch, audit ----------------------------------------------------------------------------------------------------
 
 
-def test_alerts(place: Place) -> None:
+def test_alerts(place: Place, tmp_path: Path) -> None:
     shell = place.terminal
     assert "alerts" in shell.json("alerts", "list")
     shell.run("alerts", "list", "--state", "open", "--severity", "critical")
     assert "no such alert" in shell.run("alerts", "ack", "nothing", code=1).err
     assert "no such alert" in shell.run("alerts", "dismiss", "nothing", code=1).err
     assert "Alerts go nowhere yet" in shell.run("alerts", "test", code=1).err
-    destination = {"name": "dead", "channel": "webhook", "url": "http://127.0.0.1:9/hook"}
-    status, said = place.house.api_answer("alerts/destinations", "PUT", {"destinations": [destination]})
-    assert status == 200, said
+    (tmp_path / "aims.json").write_text('[{"name": "dead", "channel": "webhook", "url": "http://127.0.0.1:9/hook"}]')
+    (made,) = shell.json("alerts", "destinations", "--set", str(tmp_path / "aims.json"))["destinations"]
+    assert (made["name"], made["min_severity"]) == ("dead", "info")
+    assert "webhook" in shell.run("alerts", "destinations").out
+    assert shell.run("alerts", "destinations", "--set", str(tmp_path / "none.json"), code=2).err
     assert shell.json("alerts", "test", code=1)["tests"][0]["delivered"] is False
     assert "did not arrive" in shell.run("alerts", "test", "dead", code=1).out
     assert shell.json("alerts", "deliveries")["deliveries"] == []

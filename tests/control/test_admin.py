@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -92,6 +94,18 @@ async def test_an_override_stands_above_the_yaml_until_its_time(house: Any) -> N
     back = (await house.get("/users/alice/limits"))["limits"]
     assert {one["amount"] for one in back if one["name"].endswith("tokens.per_day")} == {1000}
     assert (await house.get("/users/alice/limits"))["override"] is None
+
+
+async def test_until_midnight_is_the_houses_own(house: Any) -> None:
+    house.context.rules = replace(house.context.rules, timezone=ZoneInfo("Asia/Kolkata"))
+    house.context.refresh = _nothing
+    body = {"tokens": {"per_day": 5000}, "until": "midnight", "reason": "month-end close"}
+    found = (await house.ask("PATCH", "/users/alice/limits", json=body))["override"]
+    assert (found["until"], found["reason"], found["by"]) == ("2026-11-18T18:30:00.000000Z", "month-end close", "admin")
+    await house.ask("PATCH", "/users/alice/limits", status=400, json={**body, "until": "noon"})
+
+
+async def _nothing() -> None: ...
 
 
 async def test_overrides_are_merged_and_null_takes_away(house: Any) -> None:

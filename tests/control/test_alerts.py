@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ssl
+import warnings
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 import pytest
+import trustme
 from aiohttp import web
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 from proxy.config.load import load_texts
 from proxy.control.alerts.alert import Alert
@@ -347,6 +351,43 @@ async def test_mail_arrives(alarm: Alarm) -> None:
     assert "Subject: [weighbridge] A test alert" in mailbox.messages[0]
     failed = await alarm.house.ask("POST", "/alerts/test", json={"destination": "mail"})
     assert failed["delivered"] is False
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+async def test_mail_goes_by_tls_with_a_password_and_to_nobody_else(
+    alarm: Alarm, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, mailbox = trustme.CA(), Mailbox()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    logins: list[tuple[bytes, bytes]] = []
+
+    def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        logins.append((data.login, data.password))
+        return AuthResult(success=data.password == b"p@ss")
+
+    def make() -> SMTP:
+        is_upgraded = scheme == "smtp+starttls"
+        options: dict[str, Any] = {"tls_context": tls, "require_starttls": True} if is_upgraded else {"auth_require_tls": False}
+        with warnings.catch_warnings(action="ignore"):  # it does not see the TLS around it
+            return SMTP(mailbox, authenticator=check, auth_required=True, **options)
+
+    around = tls if scheme == "smtps" else None
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, ssl=around)
+    url = f"{scheme}://ops:p%40ss@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    mail = {"channel": "email", "name": "mail", "smtp_url": url, "sender": "wb@example.org", "recipients": ["ops@example.org"]}
+    await aim(alarm.house, mail)
+    stranger = await alarm.house.ask("POST", "/alerts/test", json={"destination": "mail"})
+    assert stranger["delivered"] is False, "a server whose certificate nobody vouches for got the password"
+    assert (logins, mailbox.messages) == ([], [])
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    trial = await alarm.house.ask("POST", "/alerts/test", json={"destination": "mail"})
+    assert trial["delivered"] is True, trial
+    assert logins == [(b"ops", b"p@ss")]
+    assert "A test alert" in mailbox.messages[0]
+    server.close()
+    await server.wait_closed()
 
 
 async def test_secrets_are_never_shown_and_stay_when_sent_back(alarm: Alarm, receiver: Receiver) -> None:

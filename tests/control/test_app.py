@@ -146,6 +146,14 @@ async def test_the_live_feed_shows_each_viewer_what_is_theirs(house: Any, record
     mine = await asyncio.wait_for(alices.content.readuntil(b"\n\n"), 2)
     assert [orjson.loads(event.split(b"data: ")[1])["user"] for event in shown] == ["bob", "alice"]
     assert orjson.loads(mine.split(b"data: ")[1])["id"] == made[1].id
+    name, data = (await asyncio.wait_for(everything.content.readuntil(b"\n\n"), 3)).split(b"\n", 1)
+    rate = orjson.loads(data.removeprefix(b"data: "))
+    assert name == b"event: rate"
+    assert {one: rate[one] for one in ("calls", "total_tokens", "cost_usd", "denied", "failed")} == {
+        "calls": 2, "total_tokens": 240, "cost_usd": "0.0008", "denied": 0, "failed": 0,
+    }  # fmt: skip
+    assert 60 <= rate["tokens_per_second"] <= 240
+    assert b'"calls":1' in await asyncio.wait_for(alices.content.readuntil(b"\n\n"), 3)
     everything.close()
     alices.close()
 

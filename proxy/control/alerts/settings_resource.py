@@ -1,4 +1,4 @@
-"""GET and PUT alerts/destinations, POST alerts/test, GET alerts/deliveries and their retry: how alerts leave the house."""
+"""GET and PUT alerts/destinations, POST alerts/test, GET alerts/deliveries: how alerts leave the house."""
 
 from __future__ import annotations
 
