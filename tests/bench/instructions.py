@@ -7,7 +7,6 @@ needs Debian's `valgrind`.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import uvloop
 
+from proxy.relay.worker import stop_looking_for_garbage
 from tests.bench import way
 from tests.bench.machine import BenchError
 from tests.bench.subjects import limits_text
@@ -65,8 +65,7 @@ async def ask(number: int, count: int) -> None:
         else:
             rig, spool = way.our_rig(Path(folder), request, answer, way.keys_only() if number == 1 else limits_text())
         await rig.run(20 if is_stream else 300)
-        gc.collect()
-        gc.freeze()
+        stop_looking_for_garbage()
         switch = ["callgrind_control", "-i"]
         await asyncio.to_thread(subprocess.run, [*switch, "on", str(os.getpid())], stdout=subprocess.DEVNULL, check=True)
         await rig.run(count)
