@@ -88,8 +88,7 @@ def build_app(context: Context, *, has_alerts: bool = True) -> web.Application:
     app[CONTEXT] = context
     for route in routes():
         app.router.add_route(route.method, PREFIX + route.path, _guarded(route))
-    document = openapi.document(routes(), context.version)
-    app.router.add_get(f"{PREFIX}/openapi.json", openapi.show(document))
+    app.router.add_get(f"{PREFIX}/openapi.json", openapi.show(routes, context.version))
     app.router.add_get("/metrics", metrics_page.show_metrics)
     app.router.add_get("/healthz", metrics_page.say_alive)
     app.router.add_get("/readyz", metrics_page.say_ready)

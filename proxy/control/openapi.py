@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import orjson
 from aiohttp import web
@@ -69,11 +69,13 @@ def document(routes: Iterable[Route], version: str) -> dict[str, object]:
     }
 
 
-def show(whole: dict[str, object]) -> Call:
-    """The call that answers with the document; it is made up once."""
-    body = orjson.dumps(whole)
+def show(routes: Callable[[], Iterable[Route]], version: str) -> Call:
+    """The call that answers with the document; made up once, when somebody first asks, so that no start waits for it."""
+    body = b""
 
     async def call(request: web.Request) -> web.Response:
+        nonlocal body
+        body = body or orjson.dumps(document(routes(), version))
         reply = web.Response(body=body, content_type="application/json")
         reply.enable_compression()
         return reply

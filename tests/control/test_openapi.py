@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import orjson
@@ -16,6 +17,7 @@ from proxy.control.app import build_app, routes
 ADMIN = "admin-key-of-the-tests"
 
 
+@cache
 def document() -> Any:
     return orjson.loads(orjson.dumps(openapi.document(routes(), "test")))
 
