@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from proxy.quota.memory_store import MemoryQuotaStore
 from proxy.quota.redis_store import RedisQuotaStore
@@ -14,16 +15,53 @@ from tests.quota_house import NOON, QuotaHouse
 from tests.servers import PostgresServer, RedisCluster, RedisServer, postgres_server, redis_cluster, redis_server, valkey_server
 from tests.waiting import until
 
+# The same examples every time, and no verdict on speed: a run that fails says something about the change, not about the machine or
+# the dice. `pytest --hypothesis-profile=explore` looks for new ones, ten times as many where a test does not say how many it takes.
+settings.register_profile("steady", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
+
 FROM_DEBIAN = frozenset(("browser", "promtool"))
 """Fixtures that need a Debian package (chromium, prometheus), which no wheel brings."""
+
+LONGEST_FIRST = (
+    "e2e/test_sdk_refusals",
+    "e2e/test_control_house",
+    "control/test_schemathesis",
+    "e2e/test_supervisor_house",
+    "contract/test_ledger.py",
+    "e2e/test_postgres_house",
+    "e2e/test_concurrency",
+    "e2e/test_reload",
+    "e2e/test_kill",
+    "e2e/",
+    "commands/",
+    "contract/",
+    "properties/",
+    "control/",
+    "deploy/",
+    "bench/",
+    "relay/",
+)
+"""Files and folders below tests/ in the order of how long they take; all others come after them."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs more than Python: `pytest -m system` runs it, plain `pytest` does not (.ci/run does both)."""
+    """Mark what needs more than Python: `pytest -m system` runs it, plain `pytest` does not (.ci/run does both).
+
+    And bring the longest files to the front: a file stays in one process (`--dist loadfile`), so that a long one that begins last
+    would be waited for by all others.
+    """
     for item in items:
         if FROM_DEBIAN & set(getattr(item, "fixturenames", ())):
             item.add_marker("system")
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    name = item.nodeid.partition("::")[0].removeprefix("tests/")
+    return next((turn for turn, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
 
 
 @pytest.fixture(scope="session")
