@@ -142,8 +142,8 @@ async def test_the_live_feed_shows_each_viewer_what_is_theirs(house: Any, record
     everything, alices = await open_feed(ADMIN), await open_feed(ALICE)
     made = [record(user="bob"), record()]
     house.context.announce(made)
-    shown = [await asyncio.wait_for(everything.content.readuntil(b"\n\n"), 2) for _ in made]
-    mine = await asyncio.wait_for(alices.content.readuntil(b"\n\n"), 2)
+    shown = [await asyncio.wait_for(everything.content.readuntil(b"\n\n"), 30) for _ in made]
+    mine = await asyncio.wait_for(alices.content.readuntil(b"\n\n"), 30)
     assert [orjson.loads(event.split(b"data: ")[1])["user"] for event in shown] == ["bob", "alice"]
     assert orjson.loads(mine.split(b"data: ")[1])["id"] == made[1].id
     name, data = (await asyncio.wait_for(everything.content.readuntil(b"\n\n"), 3)).split(b"\n", 1)

@@ -90,7 +90,7 @@ def exposed(running: House) -> Exposed:
 
 
 def metrics_text(house: House) -> str:
-    with urllib.request.urlopen(f"{house.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{house.url}/metrics", timeout=30) as answer:
         return str(answer.read().decode())
 
 

@@ -20,7 +20,7 @@ def ask(house: House, key: str, **headers: str) -> int:
     sent = {"authorization": f"Bearer {key}", "content-type": "application/json", **headers}
     request = urllib.request.Request(f"{house.url}/v1/chat/completions", data=body, headers=sent)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -49,7 +49,7 @@ def headers(call: str, knobs: str = "") -> dict[str, str]:
 
 def metric(house: House, name: str) -> dict[str, float]:
     """Samples of one metric by their labels, as text."""
-    with urllib.request.urlopen(f"{house.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{house.url}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     found = [re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line) for line in lines]
     return {one[1] or "": float(one[2]) for one in found if one}
@@ -238,7 +238,7 @@ async def test_a_signal_to_the_group_lets_answers_finish(provider: FakeProvider,
 
 def _is_refused(house: House) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", house.port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", house.port), timeout=30).close()
     except ConnectionRefusedError:
         return True
     return False

@@ -41,7 +41,7 @@ class RedisMachine(QuotaMachine):
         return self.runner.run(waited())
 
     async def until_sent(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.store.unsent_count:
                 await asyncio.sleep(0)
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-READ_SECONDS = 10.0
+READ_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)

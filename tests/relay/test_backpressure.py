@@ -42,7 +42,7 @@ async def test_a_client_that_does_not_read_stops_the_provider(house: House) -> N
         assert relay.records() == []
         client.writer.transport.resume_reading()
         total = 0
-        while b"0\r\n\r\n" not in (data := await asyncio.wait_for(client.reader.read(1 << 20), 5)):
+        while b"0\r\n\r\n" not in (data := await asyncio.wait_for(client.reader.read(1 << 20), 30)):
             total += len(data)
             most = max(most, waiting_bytes(relay))
         assert total > 25_900_000
@@ -84,7 +84,7 @@ async def test_a_slow_reader_of_a_held_answer_does_not_stop_the_next_call(house:
         slow.writer.transport.resume_reading()
         got = b""
         while not got.endswith(large[-100:]):
-            got += await asyncio.wait_for(slow.reader.read(1 << 20), 5)
+            got += await asyncio.wait_for(slow.reader.read(1 << 20), 30)
         assert got.endswith(large)
 
 
@@ -94,7 +94,7 @@ async def test_a_client_that_never_reads_is_cut_off_in_time(house: House) -> Non
         slow = await slow_client(relay)
         slow.send(request_bytes())
         await relay.wait_for_records(1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while relay.state.clients:
                 await asyncio.sleep(0.02)
 
@@ -109,8 +109,8 @@ async def test_a_client_that_reads_slowly_is_not_cut_off(house: House) -> None:
         got = 0
         for _ in range(16):  # 1.6 s, four times the time-out
             await asyncio.sleep(0.1)
-            got += len(await asyncio.wait_for(slow.reader.read(300_000), 5))
-        while data := await asyncio.wait_for(slow.reader.read(1 << 20), 5):
+            got += len(await asyncio.wait_for(slow.reader.read(300_000), 30))
+        while data := await asyncio.wait_for(slow.reader.read(1 << 20), 30):
             got += len(data)
         assert got > len(large)
 

@@ -25,7 +25,7 @@ ROOMY = [[ReadRequest(), Wait(0.05), GOOD]]
 
 async def status(relay: RelayHouse) -> dict[str, tuple[int, int]]:
     """Used and held, by limit, once nothing runs any more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while relay.state.exchanges:
             await asyncio.sleep(0.005)
     caller = relay.state.rules.caller_for_own_key("sk-callers-own")
@@ -271,7 +271,7 @@ async def test_an_emergency_stop_cuts_running_answers_where_it_says_so(house: Ho
         streaming.send(request_bytes(body=STREAMING_WITH_USAGE))
         await streaming.reader.readuntil(b"word ")
         waiting.send(request_bytes())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while upstream.connections < 2:
                 await asyncio.sleep(0.005)
         rules = replace(relay.state.rules, stops=({"scope": "all", "cut_streams": "true"},))
@@ -281,7 +281,7 @@ async def test_an_emergency_stop_cuts_running_answers_where_it_says_so(house: Ho
             await streaming.rest()
         assert (await waiting.answer()).status == 503
         for connection in (0, 1):
-            await asyncio.wait_for(upstream.closed_by_peer[connection].wait(), 3)
+            await asyncio.wait_for(upstream.closed_by_peer[connection].wait(), 15)
         records = await relay.wait_for_records(2)
         assert {(record.outcome, record.status) for record in records} == {("proxy_error", 200), ("proxy_error", 503)}
         assert all(record.usage_source == "estimated" for record in records)  # the provider has worked on both

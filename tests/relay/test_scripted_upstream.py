@@ -61,7 +61,7 @@ async def test_scripts_go_by_connection_and_the_last_one_stays() -> None:
 async def test_a_half_close_leaves_the_other_way_open() -> None:
     async with await ScriptedUpstream.start([[ReadRequest(), Send(b"end"), HalfClose(), Wait(0.01), ReadToEnd()]]) as upstream:
         assert await talk(upstream, ASK) == b"end"
-        await asyncio.wait_for(upstream.closed_by_peer[0].wait(), 2)
+        await asyncio.wait_for(upstream.closed_by_peer[0].wait(), 15)
 
 
 async def test_a_script_that_fails_is_told() -> None:

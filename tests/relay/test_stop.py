@@ -13,6 +13,7 @@ from tests.relay.chat import DONE, SHORT_STREAM, STREAMING_WITH_USAGE, USAGE_EVE
 from tests.relay.conftest import House
 from tests.relay.relay_house import RelayHouse, request_bytes
 from tests.relay.scripted_upstream import ReadRequest, ReadToEnd, Send, WaitFor, answer, chunk, chunked_head
+from tests.waiting import within
 
 LIMITS = "defaults:\n  tokens: {per_day: 1_000_000}\n  concurrent_requests: 9\n"
 
@@ -45,7 +46,7 @@ async def test_running_streams_finish(house: House) -> None:
         assert (await client.rest()).endswith(chunk(USAGE_EVENT + DONE) + chunk(b""))
         began = time.monotonic()
         await stopping
-        assert time.monotonic() - began < 1
+        assert within(1, time.monotonic() - began)
         record = await relay.record()
         assert (record.outcome, record.input_tokens) == ("ok", 9)
 
@@ -55,7 +56,7 @@ async def test_an_answer_that_begins_while_stopping_says_that_the_connection_end
     async with house([[ReadRequest(), WaitFor(gate), Send(answer(completion()))]], LIMITS) as (relay, upstream):
         client = await relay.client()
         client.send(request_bytes())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not upstream.connections:
                 await asyncio.sleep(0.005)
         stopping = stopping_within(relay, 10)
@@ -73,7 +74,7 @@ async def test_what_does_not_finish_is_cut_settled_and_recorded(house: House) ->
         one.send(request_bytes(body=STREAMING_WITH_USAGE))
         await one.reader.readuntil(SHORT_STREAM)
         two.send(request_bytes())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while upstream.connections < 2:
                 await asyncio.sleep(0.005)
         began = time.monotonic()
@@ -82,7 +83,9 @@ async def test_what_does_not_finish_is_cut_settled_and_recorded(house: House) ->
         with pytest.raises(ConnectionResetError):
             await one.rest()
         await stopping
-        assert 0.3 <= time.monotonic() - began < 1.5
+        took = time.monotonic() - began
+        assert took >= 0.3
+        assert within(1.5, took)
         records = await relay.wait_for_records(2)
         assert sorted((record.outcome, record.status) for record in records) == [("proxy_error", 200), ("proxy_error", 500)]
         assert [record.usage_source for record in records] == ["estimated", "estimated"]
@@ -95,7 +98,7 @@ async def test_a_call_that_waits_for_a_connection_is_recorded_too(house: House) 
     async with house([[ReadRequest(), ReadToEnd()]], LIMITS, provider="    max_connections: 1\n") as (relay, upstream):
         one, two = await relay.client(), await relay.client()
         one.send(request_bytes())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not upstream.connections:
                 await asyncio.sleep(0.005)
         two.send(request_bytes())

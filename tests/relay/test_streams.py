@@ -31,7 +31,7 @@ WHOLE = [ReadRequest(), Send(streamed(SHORT_STREAM, USAGE_EVENT, DONE))]
 
 async def next_chunk(client: RawClient) -> bytes:
     """One chunk as the proxy wrote it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         size = int(await client.reader.readline(), 16)
         data = await client.reader.readexactly(size)
         assert await client.reader.readexactly(2) == b"\r\n"
@@ -48,7 +48,7 @@ async def test_each_piece_goes_out_in_the_turn_it_came(house: House) -> None:
     async with house([script]) as (relay, _):
         client = await relay.client()
         client.send(request_bytes(body=STREAMING_WITH_USAGE))
-        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 30)
         assert b"transfer-encoding: chunked" in head.lower()
         assert await next_chunk(client) == pieces[0]
         for gate, piece in zip(events, pieces[1:], strict=True):

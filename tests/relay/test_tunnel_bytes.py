@@ -57,7 +57,7 @@ class Ends:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ended(self) -> tuple[Reading | None, str]:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.done.wait()
         assert len(self.closed) == 1
         assert self.tunnel not in self.clock.watched
@@ -100,7 +100,7 @@ async def tunnel(
 
 
 async def read(reader: asyncio.StreamReader, size: int) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await reader.readexactly(size)
 
 
@@ -150,7 +150,7 @@ async def test_a_slow_side_holds_the_other_back(from_client: bool) -> None:
         assert passed < 2_000_000  # stuck: far less than what was sent waits in the tunnel
         slow_transport.resume_reading()
         received = 0
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while received < total:
                 received += len(await slow.read(1 << 20))
         assert received == total
@@ -163,7 +163,7 @@ async def test_one_sides_end_is_the_others(from_client: bool) -> None:
         writer, reader = (ends.client, ends.upstream_reader) if from_client else (ends.upstream, ends.client_reader)
         writer.write(b"last words")
         writer.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await reader.read() == b"last words"
         (ends.upstream if from_client else ends.client).close()
         assert (await ends.ended())[1] == "closed"
@@ -173,11 +173,11 @@ async def test_one_sides_end_is_the_others(from_client: bool) -> None:
 async def test_a_half_closed_client_still_gets_the_answer() -> None:
     async with tunnel(None) as ends:
         ends.client.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await ends.upstream_reader.read() == b""
         ends.upstream.write(b"answer")
         ends.upstream.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await ends.client_reader.read() == b"answer"
         assert (await ends.ended())[1] == "closed"
 
@@ -186,7 +186,7 @@ async def test_a_half_closed_client_still_gets_the_answer() -> None:
 async def test_a_lost_client_ends_the_provider() -> None:
     async with tunnel(None) as ends:
         ends.client.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await ends.upstream_reader.read() == b""
         ends.upstream.close()
         await ends.ended()
@@ -203,7 +203,7 @@ async def test_what_waits_for_a_side_still_goes_out_when_the_other_is_lost() -> 
         ends.upstream.close()
         await asyncio.sleep(0.05)
         ends.client_reader._transport.resume_reading()  # type: ignore[attr-defined]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert len(await ends.client_reader.read()) == 200_000
         ends.client.close()
         await ends.ended()
@@ -214,7 +214,7 @@ async def test_a_side_that_does_not_end_is_cut_after_a_while() -> None:
     async with tunnel(None) as ends:
         assert ends.tunnel.deadline == pytest.approx(ends.clock.now + 60.0)
         ends.client.write_eof()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await ends.upstream_reader.read() == b""
         assert ends.tunnel.deadline == pytest.approx(ends.clock.now + LINGER_SECONDS)
         ends.upstream.write(b"still talking")
@@ -280,7 +280,7 @@ async def test_a_close_of_ours_says_why_between_frames_only(sent: bytes, is_told
         assert await read(ends.client_reader, len(sent)) == sent
         ends.tunnel.close("the monthly budget is spent")
         ends.tunnel.close("again")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             rest = await ends.client_reader.read()
             assert await ends.upstream_reader.read() == b""
         assert rest == (b"\x88\x1d\x03\xf0the monthly budget is spent" if is_told else b"")
@@ -295,7 +295,7 @@ async def test_after_a_close_of_ours_nothing_more_reaches_the_provider() -> None
         assert await read(ends.upstream_reader, 6) == b"before"
         ends.tunnel.close("stop")
         ends.client.write(b"after")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert await ends.upstream_reader.read() == b""
         assert ends.tunnel.client_bytes == 6
 
@@ -315,7 +315,7 @@ async def test_a_transport_that_is_gone_already() -> None:
     transports[0].abort()
     one = Tunnel(transports[0], transports[1], None, Clock(), idle_timeout_seconds=5.0, on_closed=on_closed)
     one.start(b"", b"from upstream")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await done.wait()
     await asyncio.sleep(0.01)
     assert closed == ["closed"]

@@ -13,9 +13,10 @@ import pytest
 from proxy.config.build import build_rules
 from proxy.config.load import load_texts
 from proxy.config.mistakes import ConfigErrors, Mistake
-from proxy.config.watch import LiveConfig, SnapshotReader, write_snapshot
+from proxy.config.watch import QUIET_SECONDS, LiveConfig, SnapshotReader, write_snapshot
 from proxy.errors import ConfigError
 from proxy.routing.callers import Caller
+from tests.waiting import within
 
 WITHIN_SECONDS = 1.0
 
@@ -32,7 +33,7 @@ class Told:
         self._event.set()
 
     async def next(self) -> tuple[Mistake, ...]:
-        await asyncio.wait_for(self._event.wait(), 5)
+        await asyncio.wait_for(self._event.wait(), 30)
         self._event.clear()
         return self.edits[-1]
 
@@ -47,7 +48,7 @@ async def watching(config: LiveConfig) -> AsyncIterator[Told]:
         yield told
     finally:
         stop.set()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
 
 
 def live(directory: Path, tmp_path: Path) -> LiveConfig:
@@ -64,6 +65,18 @@ def limits(amount: int) -> str:
     return f"defaults: {{requests: {{per_day: {amount}}}}}\n"
 
 
+class Gaps:
+    """How long the pauses within a save really were: a busy machine makes more of 50 ms than any editor does."""
+
+    longest = 0.0
+
+    @classmethod
+    def pause(cls) -> None:
+        began = time.monotonic()
+        time.sleep(0.05)
+        cls.longest = max(cls.longest, time.monotonic() - began)
+
+
 def save_in_place(path: Path, text: str) -> None:
     path.write_text(text)
 
@@ -77,9 +90,9 @@ def save_atomically(path: Path, text: str) -> None:
 def save_like_vim(path: Path, text: str) -> None:
     backup = path.with_name(path.name + "~")
     os.rename(path, backup)
-    time.sleep(0.05)
+    Gaps.pause()
     path.write_text("")
-    time.sleep(0.05)
+    Gaps.pause()
     path.write_text(text)
     backup.unlink()
 
@@ -88,14 +101,25 @@ def save_in_two_halves(path: Path, text: str) -> None:
     with open(path, "w") as file:
         file.write(text[:12])
         file.flush()
-        time.sleep(0.05)
+        Gaps.pause()
         file.write(text[12:])
 
 
 @pytest.mark.parametrize("save", [save_in_place, save_atomically, save_like_vim, save_in_two_halves])
 async def test_a_saved_file_is_in_force_within_a_second(tmp_path: Path, save: object) -> None:
+    for number in range(tries := 20):
+        Gaps.longest = 0.0
+        try:
+            await _save_twice(tmp_path / str(number), save)
+            break
+        except (AssertionError, ValueError):
+            if Gaps.longest < QUIET_SECONDS or number == tries - 1:
+                raise
+
+
+async def _save_twice(tmp_path: Path, save: object) -> None:
     directory = tmp_path / "config"
-    directory.mkdir()
+    directory.mkdir(parents=True)
     (directory / "limits.yaml").write_text(limits(1))
     config = live(directory, tmp_path)
     assert amount_in_force(tmp_path) == 1
@@ -104,7 +128,7 @@ async def test_a_saved_file_is_in_force_within_a_second(tmp_path: Path, save: ob
             await asyncio.to_thread(save, directory / "limits.yaml", limits(amount))  # type: ignore[arg-type]
             saved_at = time.monotonic()
             assert await told.next() == ()
-            assert time.monotonic() - saved_at < WITHIN_SECONDS
+            assert within(WITHIN_SECONDS, time.monotonic() - saved_at)
             assert amount_in_force(tmp_path) == amount
     assert [edit for edit in told.edits if edit] == [], "a half-saved file was read"
     assert config.accepted_count == 2
@@ -124,7 +148,7 @@ async def test_a_config_maps_link_swap_is_seen(tmp_path: Path) -> None:
         os.replace(directory / "..data_tmp", directory / "..data")
         swapped_at = time.monotonic()
         assert await told.next() == ()
-        assert time.monotonic() - swapped_at < WITHIN_SECONDS
+        assert within(WITHIN_SECONDS, time.monotonic() - swapped_at)
         assert amount_in_force(tmp_path) == 2
 
 

@@ -306,7 +306,7 @@ async def test_stopping_in_an_outage_keeps_everything_on_disk(tmp_path: Path) ->
     task = asyncio.ensure_future(drain.run())
     await until(lambda: ledger.calls)
     drain.stop()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, 30)
     assert len(segment_names(tmp_path)) == 1
 
 
