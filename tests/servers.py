@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 class ServerMissing(AssertionError):
@@ -256,11 +256,13 @@ class PostgresServer:
     port: int
     settings: Sequence[str] = ()
     """`name=value`, after our own and so above them."""
+    database: str = "postgres"
+    """The one that `url` leads to."""
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return self.database_url(self.database)
 
     def database_url(self, name: str) -> str:
         """The address of another database of this server."""

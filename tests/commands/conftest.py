@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.testing
 from typer.testing import CliRunner
 
 from proxy.cli import app
@@ -21,6 +23,9 @@ from proxy.records import UsageRecord
 from tests.e2e.house import ADMIN_KEY, House, limits_yaml, providers_yaml
 from tests.sample_records import sample
 from tests.servers import PostgresServer
+
+# The runner makes the whole tree of commands anew for each run, which takes longer than most commands do.
+typer.testing._get_command = lru_cache(typer.testing._get_command)
 
 NOW = datetime.now(UTC)
 PRICES = "prices:\n  openai:\n    model-a: {input_mtok: 2, output_mtok: 10}\n"

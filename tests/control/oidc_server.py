@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -18,6 +19,16 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 CLIENT_ID, CLIENT_SECRET = "weighbridge-tests", "the-clients-secret"
+
+
+def _signing_key(key_id: str) -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": key_id, "use": "sig", "alg": "RS256"})
+
+
+@lru_cache
+def _first_key() -> RSAKey:
+    """The one that every provider begins with: making one takes longer than most tests do."""
+    return _signing_key("key-first")
 
 
 @dataclass
@@ -49,7 +60,7 @@ class OidcServer:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.issuer = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        self.rotate()
+        self._keys = [_first_key()]
 
     async def stop(self) -> None:
         assert self._runner is not None
@@ -57,8 +68,7 @@ class OidcServer:
 
     def rotate(self) -> None:
         """A new signing key in place of the old one."""
-        key_id = f"key-{len(self.asked)}-{time.monotonic_ns()}"
-        self._keys = [RSAKey.generate_key(2048, {"kid": key_id, "use": "sig", "alg": "RS256"})]
+        self._keys = [_signing_key(f"key-{len(self.asked)}-{time.monotonic_ns()}")]
 
     async def _discover(self, request: web.Request) -> web.Response:
         ends = {

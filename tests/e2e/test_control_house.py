@@ -20,11 +20,13 @@ import pytest
 from tests.e2e.fake_provider import FakeProvider
 from tests.e2e.house import ADMIN_KEY, House, limits_yaml, providers_yaml, virtual_key
 from tests.servers import postgres_server, redis_server
+from tests.waiting import slowness, within
 
 CHAT = "/openai/v1/chat/completions"
 BODY: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How much does a lorry weigh?"}]}
 OUTPUT_TOKENS = 40
 ONE_SECOND = 1.0
+PATIENCE_SECONDS = 60.0
 IN_A_ROW = 8
 USERS = {
     "ada": "{team: crew, tokens: {per_day: 1_000_000}, cost_usd: {per_month: 50}, requests: {per_day: 10_000}}",
@@ -71,7 +73,7 @@ def seconds_until(ask: Callable[[], int], wanted: int) -> float:
     first, count = 0.0, 0
     while count < IN_A_ROW:
         asked = time.monotonic() - began
-        assert asked < 10, f"still not {wanted} after ten seconds"
+        assert asked < PATIENCE_SECONDS, f"still not {wanted} after {PATIENCE_SECONDS} seconds"
         if ask() == wanted:
             first = first if count else asked
             count += 1
@@ -110,67 +112,78 @@ def test_the_figures_are_true_right_after_a_call(run_house: House) -> None:
     assert house.api("users/ada")["sessions"][0]["session"] == session
 
 
-def test_what_a_running_call_holds_is_shown(run_house: House) -> None:
-    house = run_house
-    call = threading.Thread(
-        target=post, args=(house, "watched"), kwargs={"headers": {"x-demo": f"words={OUTPUT_TOKENS}, first_byte=2"}}
-    )
-    call.start()
-    until = time.monotonic() + 1.5
-    while not limit(house, "watched", "tokens")["reserved"]:
-        assert time.monotonic() < until, "nothing was held while the call ran"
-        time.sleep(0.05)
-    held = limit(house, "watched", "tokens")
-    assert held["remaining"] == 1_000_000 - held["used"] - held["reserved"]
+def test_what_a_running_call_holds_is_shown(run_house: House, provider: FakeProvider) -> None:
+    house, name = run_house, f"held-{uuid4().hex[:8]}"
+    call = threading.Thread(target=post, args=(house, "watched"), kwargs={"headers": {"x-demo": f"call={name}"}})
+    with provider.holding(name):
+        call.start()
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not limit(house, "watched", "tokens")["reserved"]:
+            assert time.monotonic() < until, "nothing was held while the call ran"
+            time.sleep(0.05)
+        held = limit(house, "watched", "tokens")
+        assert held["remaining"] == 1_000_000 - held["used"] - held["reserved"]
     call.join()
     house.nothing_held("watched")
 
 
 def test_a_key_works_within_a_second_and_is_refused_within_a_second(run_house: House) -> None:
     made = run_house.api("keys", "POST", {"user": "keyed", "name": "laptop"})
-    assert seconds_until(lambda: post(run_house, key=made["key"]).status_code, 200) < ONE_SECOND
+    assert within(ONE_SECOND, seconds_until(lambda: post(run_house, key=made["key"]).status_code, 200))
     (shown,) = run_house.api("keys?user=keyed")["keys"]
     assert (shown["state"], shown["origin"]) == ("active", "api")
     run_house.api(f"keys/{made['key_id']}", "DELETE")
-    assert seconds_until(lambda: post(run_house, key=made["key"]).status_code, 401) < ONE_SECOND
+    assert within(ONE_SECOND, seconds_until(lambda: post(run_house, key=made["key"]).status_code, 401))
 
 
 def test_a_rotated_key_has_its_grace_and_ends(run_house: House) -> None:
     old = run_house.api("keys", "POST", {"user": "rotating"})
+    began = time.monotonic()
     new = run_house.api(f"keys/{old['key_id']}/rotate", "POST", {"grace_seconds": 3})
-    assert seconds_until(lambda: post(run_house, key=new["key"]).status_code, 200) < ONE_SECOND
-    assert post(run_house, key=old["key"]).status_code == 200
-    assert 1 < seconds_until(lambda: post(run_house, key=old["key"]).status_code, 401) < 4.5
+    assert within(ONE_SECOND, seconds_until(lambda: post(run_house, key=new["key"]).status_code, 200))
+    assert post(run_house, key=old["key"]).status_code == 200 or time.monotonic() - began > 3  # a slow machine was too late
+    asking = time.monotonic()
+    seconds = seconds_until(lambda: post(run_house, key=old["key"]).status_code, 401)
+    assert asking - began + seconds > 1
+    assert within(4.5, seconds)
 
 
 def test_an_override_is_in_force_within_a_second_and_ends_by_itself(run_house: House) -> None:
-    until = (datetime.now(UTC) + timedelta(seconds=4)).isoformat()
+    began, lasting = time.monotonic(), 4 * slowness()
+    until = (datetime.now(UTC) + timedelta(seconds=lasting)).isoformat()
     shown = run_house.api("users/watched/limits", "PATCH", {"requests": {"per_day": 0}, "until": until, "reason": "a test"})
     assert shown["override"]["reason"] == "a test"
-    assert seconds_until(lambda: post(run_house, "watched").status_code, 429) < ONE_SECOND
-    assert 1 < seconds_until(lambda: post(run_house, "watched").status_code, 200) < 5.5
+    assert within(ONE_SECOND, seconds_until(lambda: post(run_house, "watched").status_code, 429))
+    asking = time.monotonic()
+    seconds = seconds_until(lambda: post(run_house, "watched").status_code, 200)
+    assert asking - began + seconds > 1
+    assert within(lasting + 1.5, seconds)
     assert run_house.api("users/watched")["override"] is None
 
 
 @pytest.mark.parametrize(
     ("scope", "value"), [("all", ""), ("provider", "openai"), ("model", "gpt-4o*"), ("team", "crew"), ("user", "ada")]
 )
-def test_the_emergency_stop_holds_and_lets_go(run_house: House, scope: str, value: str) -> None:
+def test_the_emergency_stop_holds_and_lets_go(run_house: House, provider: FakeProvider, scope: str, value: str) -> None:
     running: list[httpx.Response] = []
-    slow = {"x-demo": f"words={OUTPUT_TOKENS}, first_byte=1.5"}
-    call = threading.Thread(target=lambda: running.append(post(run_house, headers=slow)))
-    call.start()
-    time.sleep(0.3)
-    run_house.api("switch", "POST", {"scope": scope, "value": value, "reason": "a test"})
+    name = f"stopped-{uuid4().hex[:8]}"
     try:
-        assert seconds_until(lambda: post(run_house).status_code, 503) < ONE_SECOND
-        untouched = post(run_house, "watched").status_code
-        assert (untouched == 200) == (scope in ("team", "user"))
+        with provider.holding(name):
+            slow = {"x-demo": f"call={name}, words={OUTPUT_TOKENS}"}
+            call = threading.Thread(target=lambda: running.append(post(run_house, headers=slow)))
+            call.start()
+            while not provider.book(name):
+                assert call.is_alive(), "the call did not reach the provider"
+                time.sleep(0.02)
+            run_house.api("switch", "POST", {"scope": scope, "value": value, "reason": "a test"})
+            assert within(ONE_SECOND, seconds_until(lambda: post(run_house).status_code, 503))
+            untouched = post(run_house, "watched").status_code
+            assert (untouched == 200) == (scope in ("team", "user"))
         call.join()
         assert running[0].status_code == 200  # what ran went on to its end
     finally:
         run_house.api("switch", "POST", {"scope": scope, "value": value, "stopped": False})
-    assert seconds_until(lambda: post(run_house).status_code, 200) < ONE_SECOND
+    assert within(ONE_SECOND, seconds_until(lambda: post(run_house).status_code, 200))
     assert run_house.api("switch")["stops"] == []
 
 
@@ -186,7 +199,7 @@ def test_the_emergency_stop_cuts_streams_where_it_is_told_to(run_house: House) -
                 list(pieces)
         finally:
             run_house.api("switch", "POST", {"scope": "user", "value": "ada", "stopped": False})
-    assert time.monotonic() - began < 5
+    assert within(5, time.monotonic() - began)
     record = run_house.record(answer.headers["x-weighbridge-request-id"])
     assert record["outcome"] != "ok"
     assert 0 < record["output_tokens"] < 400
@@ -211,7 +224,7 @@ def test_a_corrected_price_is_in_force_and_the_past_is_priced_again(run_house: H
     records = run_house.records_when(3, session=session)
     assert [one["cost_usd"] for one in records] == [None] * 3  # unknown, not zero
     run_house.write("prices.yaml", PRICES + f"    {model}: {{input_mtok: 2, output_mtok: 4}}\n")
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE_SECONDS
     while not run_house.api(f"prices?model={model}")["prices"]:
         assert time.monotonic() < until, "the new price is not in force"
         time.sleep(0.05)
@@ -237,7 +250,7 @@ def test_the_metrics_move(run_house: House) -> None:
     answer = post(run_house)
     run_house.record(answer.headers["x-weighbridge-request-id"])
     usage = answer.json()["usage"]
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE_SECONDS
     while figure("weighbridge_requests_total") != before[0] + 1:
         assert time.monotonic() < until, "the call was not counted"
         time.sleep(0.05)
@@ -275,7 +288,7 @@ def test_a_threshold_is_told_once_and_delivered(run_house: House) -> None:
         assert answer.status_code == 200
         used += answer.json()["usage"]["total_tokens"]
     assert used < 900
-    until = time.monotonic() + 25
+    until = time.monotonic() + PATIENCE_SECONDS
     while not receiver.bodies:
         assert time.monotonic() < until, f"no alert arrived: {run_house.api('alerts')}"
         time.sleep(0.1)

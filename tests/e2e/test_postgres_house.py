@@ -26,11 +26,14 @@ from tests.e2e.house import ROOT, House, limits_yaml, providers_yaml, virtual_ke
 from tests.fault_proxy import fault_proxy
 from tests.sample_records import samples
 from tests.servers import PostgresServer, postgres_server
+from tests.waiting import until
 
 USER = "ada"
 BODY: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "How much does a lorry weigh?"}]}
 CLIENTS = 8
 PAUSE_SECONDS = 0.01
+NOT_WAITED_SECONDS = 0.15
+"""Half of what one packet of the slow database takes: a call that waited for it takes longer, on any machine."""
 CATCH_UP_SECONDS = 60.0
 STARTER = """
 import asyncio, os
@@ -44,11 +47,21 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """A server of this file's own: most of the tests do it harm, and all of them leave it running."""
+    with postgres_server() as started:
+        yield started
+
+
 @pytest.fixture
-def postgres() -> Iterator[PostgresServer]:
-    """A server of its own for each test: most of them do it harm."""
-    with postgres_server() as server:
-        yield server
+def postgres(request: pytest.FixtureRequest, server: PostgresServer) -> PostgresServer:
+    """The server, and an empty database on it for this test."""
+    if server.process.poll() is not None:  # a test failed while it was down
+        server.start()
+    server.database = request.node.originalname[:60]
+    server.run("createdb", server.database)
+    return server
 
 
 def house_on(url: str, provider: FakeProvider) -> House:
@@ -66,16 +79,16 @@ async def ask(server: PostgresServer, text: str) -> Any:
 
 
 def metric(house: House, name: str) -> float:
-    with urllib.request.urlopen(f"{house.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{house.url}/metrics", timeout=30) as answer:
         found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
     assert found, f"no {name} on the page"
     return float(found[1])
 
 
 async def metric_until(house: House, name: str, wanted: float, seconds: float = CATCH_UP_SECONDS) -> None:
-    until = time.monotonic() + seconds
+    end = time.monotonic() + seconds
     while (value := await asyncio.to_thread(metric, house, name)) != wanted:
-        assert time.monotonic() < until, f"{name} is {value} and does not become {wanted}\n{house.log[-3000:]}"
+        assert time.monotonic() < end, f"{name} is {value} and does not become {wanted}\n{house.log[-3000:]}"
         await asyncio.sleep(0.1)
 
 
@@ -119,7 +132,7 @@ class Load:
     def median_seconds(self, start: float, end: float) -> float:
         """Of calls that began between two instants."""
         found = [seconds for began, seconds in self.took if start <= began < end]
-        assert len(found) > 50, f"{len(found)} calls are too few to compare"
+        assert len(found) > 20, f"{len(found)} calls are too few to compare"
         return statistics.median(found)
 
 
@@ -179,7 +192,7 @@ async def test_killed_and_started_again_under_load(postgres: PostgresServer, pro
         assert await ask(postgres, 'SELECT COUNT(*) FROM "usage_records"') == len(load.completed)
         usual = statistics.median(load.median_seconds(*span) for span in up)
         without = statistics.median(load.median_seconds(*span) for span in away)
-        assert without < usual * 2, f"a call took {usual:.4f} s with the database and {without:.4f} s without"
+        assert without < max(usual * 2, NOT_WAITED_SECONDS), f"{without:.4f} s a call, {usual:.4f} s with the database"
 
 
 async def test_a_slow_database_slows_no_call(postgres: PostgresServer, provider: FakeProvider, call: str) -> None:
@@ -192,13 +205,14 @@ async def test_a_slow_database_slows_no_call(postgres: PostgresServer, provider:
             began = time.monotonic()
             await asyncio.sleep(2.5)
             middle = time.monotonic()
-            slow.delay_seconds = 0.3  # a commit takes some ten packets: three seconds and more
+            slow.delay_seconds = NOT_WAITED_SECONDS * 2  # a commit takes some ten packets: three seconds and more
             await asyncio.sleep(5.0)
             end = time.monotonic()
             slow.delay_seconds = 0.0
         await asyncio.to_thread(assert_all_there_once, house, load, call)
         usual, slowed = load.median_seconds(began, middle), load.median_seconds(middle, end)
-        assert slowed < usual * 2, f"a call took {usual:.4f} s, and {slowed:.4f} s while the database was slow"
+        said = f"{slowed:.4f} s a call while the database was slow, {usual:.4f} s else"
+        assert slowed < max(usual * 2, NOT_WAITED_SECONDS), said
 
 
 async def test_connections_that_are_cut_in_the_middle_of_commits(
@@ -225,9 +239,8 @@ async def test_away_at_the_start(postgres: PostgresServer, provider: FakeProvide
     async with house_on(postgres.url, provider) as house:
         load = Load(house, call)
         async with load.running():
-            await asyncio.sleep(1.0)
+            await until(lambda: len(load.completed) > 50)
         assert load.broken == []
-        assert len(load.completed) > 50
         status, _ = await asyncio.to_thread(house.api_answer, "usage/records")
         assert status == 503  # who asks is known, what is asked for is away
         await asyncio.to_thread(postgres.start)
