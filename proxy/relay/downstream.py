@@ -100,6 +100,12 @@ class ClientConnection(asyncio.Protocol, Watched):
         return True
 
     @property
+    def address(self) -> str:
+        """The client's IP address; empty where it has none (a unix socket) or is gone."""
+        peer = None if self.transport is None else self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) and peer else ""
+
+    @property
     def is_reset(self) -> bool:
         """Whether a client that has half-closed is known to be gone; the kernel tells, for nobody reads that socket any more."""
         return self.is_gone or (self.has_half_closed and self.transport is not None and kernel.is_reset(self.transport))

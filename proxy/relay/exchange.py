@@ -242,7 +242,9 @@ class Exchange:
             self._end_unasked()
             return
         answer = self._answer = Answer(self.state, self.request, connection, None, False, self.keep_alive)
-        send(self.request, self._body, connection, answer, pool, pool.provider, False, False)
+        peer = self.client.address.encode("latin-1", "replace")
+        ours = b"x-weighbridge-peer: " + peer + b"\r\n" if peer else b""  # control/origin.py reads it
+        send(self.request, self._body, connection, answer, pool, pool.provider, False, False, ours=ours)
         await answer.done
         self.keep_alive = answer.out.keep_alive
 

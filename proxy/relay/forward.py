@@ -23,6 +23,8 @@ def send(
     provider: Provider,
     is_swapped: bool,
     is_stream: bool,
+    *,
+    ours: bytes = b"",
 ) -> None:
     """Write the request; a body that is not held follows as it arrives.
 
@@ -30,19 +32,20 @@ def send(
         body: of a request whose body is held.
         is_swapped: the provider's key stands in place of the caller's.
         is_stream: the answer will be a stream, which no encoder shall hold back.
+        ours: header lines of this program, each with its CRLF.
     """
     head, where = request.head, request.route
     target = provider.base_path + where.path + query_for(head, where.query, is_swapped)
     is_held = request.body_kind == "json"
     whole = (body or b"") if is_held else None
-    framing = b""
+    framing = ours
     if whole is not None:
         if whole or head.content_length is not None:
-            framing = b"Content-Length: %d\r\n" % len(whole)
+            framing += b"Content-Length: %d\r\n" % len(whole)
     elif head.content_length is not None:
-        framing = b"Content-Length: %d\r\n" % head.content_length
+        framing += b"Content-Length: %d\r\n" % head.content_length
     else:
-        framing = b"Transfer-Encoding: chunked\r\n"
+        framing += b"Transfer-Encoding: chunked\r\n"
     if head.upgrade:
         framing += b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     if provider.proxy_url and provider.scheme == "http":

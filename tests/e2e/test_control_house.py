@@ -319,3 +319,13 @@ def test_a_users_key_sees_its_own_and_no_more(run_house: House) -> None:
     assert run_house.api_answer("usage/records", key="wb-nobody")[0] == 401
     assert run_house.api("stats", key=key)["health"] is None
     assert run_house.api("stats", key=ADMIN_KEY)["health"]["workers"]
+
+
+def test_the_audit_log_says_from_where(run_house: House) -> None:
+    """Through the public port, whose worker tells the control process; what a client claims of itself counts for nothing."""
+    forged = {"authorization": f"Bearer {ADMIN_KEY}", "x-weighbridge-peer": "203.0.113.7"}
+    name = f"audited-{uuid4().hex[:8]}"
+    url = f"{run_house.url}/api/v1/keys"
+    assert httpx.post(url, json={"user": "ada", "name": name}, headers=forged).status_code == 201
+    lines = [line for line in run_house.api("audit?limit=50")["audit"] if name in orjson.dumps(line).decode()]
+    assert [line["address"] for line in lines] == ["127.0.0.1"]
