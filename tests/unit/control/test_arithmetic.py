@@ -100,8 +100,11 @@ def test_days_without_use_count_in_the_average() -> None:
 def test_cheaper_models_need_two_known_prices_and_a_tenth() -> None:
     prices = {"a": Decimal(100), "b": Decimal(91), "c": Decimal(50), "d": None}
     rows = [GroupSums({"provider": "p", "model": model}, Sums(requests=1, total_tokens=5)) for model in ("a", "d", None)]
-    found = cheaper_models(rows, [("p", model) for model in "abcd"], lambda provider, model, sums: prices[model])
+    candidates = [("p", model) for model in "abcd"]
+    found = cheaper_models(rows, candidates, lambda provider, model, sums: prices[model], is_class_kept=False)
     assert [(one.model, one.other_model, one.cost_usd - one.other_cost_usd) for one in found] == [("a", "c", 50)]
+    # Of a model whose class nobody knows, only what is in use beside it is compared.
+    assert cheaper_models(rows, candidates, lambda provider, model, sums: prices[model]) == []
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:
