@@ -17,7 +17,7 @@ from proxy.control.people import user_limits
 from proxy.control.periods import iso, midnight
 from proxy.control.replies import ApiError, json_reply, not_found
 from proxy.control.routes import Body, Route, read_body
-from proxy.control.values import Count, Moment, Money, Text, Unlimited
+from proxy.control.values import CLOSED, Count, Moment, Money, Text, Unlimited
 
 PREFIX = "override:"
 
@@ -56,7 +56,7 @@ class LimitWords(Body):
 class HolderWords(LimitWords):
     """Limits, also for some models only."""
 
-    per_model: Annotated[dict[Text, LimitWords], Field(max_length=200)] | None = None
+    per_model: Annotated[dict[Text, LimitWords], Field(max_length=200, json_schema_extra=CLOSED)] | None = None
     """By model pattern, e.g. `gpt-4o*`."""
 
 

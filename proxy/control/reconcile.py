@@ -16,12 +16,12 @@ from proxy.control.comparison import compare, in_all
 from proxy.control.context import Context, context_of
 from proxy.control.figures import add_up
 from proxy.control.long_work import reply_when_done
-from proxy.control.parameters import TIME_ZONES
+from proxy.control.parameters import SHOWN_ZONES, TIME_ZONES
 from proxy.control.periods import iso
 from proxy.control.provider_reports import BadReport, Place, Report, read_report
 from proxy.control.replies import ApiError
 from proxy.control.routes import Body, Route, read_body
-from proxy.control.values import Name
+from proxy.control.values import CLOSED, Name
 from proxy.ledger.ledger import RecordFilter, Sums
 
 TOLERANCE = 0.01
@@ -43,9 +43,9 @@ class ReconcileBody(Body):
     """Pages as the provider's API gives them, usage and costs in any order; for `csv` the texts of the tables."""
     provider: Name | None = None
     """Whose calls, by its configured name; `openai` or `anthropic` where not given, everybody's for `csv`."""
-    columns: Annotated[dict[Name, Name], Field(max_length=20)] | None = None
+    columns: Annotated[dict[Name, Name], Field(max_length=20, json_schema_extra=CLOSED)] | None = None
     """For `csv`: our name (day, model, input_tokens, …, cost_usd) to the table's. Guessed where not given."""
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    timezone: Annotated[str, AfterValidator(_zone), Field(json_schema_extra={"enum": list(SHOWN_ZONES)})] = "UTC"
     """In which the report's days begin."""
     tolerance: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = TOLERANCE
     """Share by which tokens or money of a day and model may differ."""

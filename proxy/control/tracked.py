@@ -14,7 +14,7 @@ from proxy.control.identifiers import make_uuid7
 from proxy.control.people import caller_of_user
 from proxy.control.periods import iso
 from proxy.control.routes import Body
-from proxy.control.values import Count, Moment, Money, Name
+from proxy.control.values import CLOSED, Count, Moment, Money, Name
 from proxy.limits.window import window_at
 from proxy.pricing.money import to_nano_usd, usd_text
 from proxy.quota.store import SeedCount
@@ -48,7 +48,12 @@ class TrackedUsage(Body):
     session: Name | None = None
     operation: Name | None = None
     operation_id: Name | None = None
-    tags: Annotated[dict[Name, Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]], Field(max_length=50)] | None = None
+    tags: (
+        Annotated[
+            dict[Name, Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]], Field(max_length=50, json_schema_extra=CLOSED)
+        ]
+        | None
+    ) = None
     outcome: Literal["ok", "upstream_error", "upstream_aborted", "client_aborted"] = "ok"
     provider_request_id: Name | None = None
     service_tier: Name | None = None

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 MAX_COUNT = 10**15
 MAX_USD = 10**9
@@ -57,4 +57,6 @@ Money = Annotated[Decimal, BeforeValidator(money), WithJsonSchema(_MONEY_SCHEMA)
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 Text = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Moment = Annotated[AwareDatetime, AfterValidator(moment), WithJsonSchema(_MOMENT_SCHEMA)]
+CLOSED: dict[str, JsonValue] = {"additionalProperties": False}
+"""For mappings whose names are constrained: without it JSON Schema lets in every name that the pattern does not fit."""
 Unlimited = Literal["unlimited"]
