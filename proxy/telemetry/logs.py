@@ -26,7 +26,7 @@ _SECRET_NAMES = frozenset(
 _SECRETS = re.compile(
     r"""
       (?P<scheme>(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}            # a header's value
-    | (?P<url>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)             # a password inside a URL
+    | \b(?P<url>[a-z][a-z0-9+.-]{0,30}://[^\s:/@]*:)[^\s/@]+(?=@)             # a password inside a URL
     | (?P<query>[?&](?:key|api[_-]?key|access_token|token|sig|signature|x-amz-signature|x-amz-security-token)=)[^&\s"']+
     | (?P<named>["']?(?:x-api-key|api[_-]?key|x-goog-api-key|authorization|password|secret)["']?\s*[:=]\s*["']?)[^\s"',;&}]{8,}
     | \b(?:wb|sk|pk|rk|gsk|xai|pplx|r8|hf|nvapi|fw|csk|tgp|ak)[-_][A-Za-z0-9_-]{12,}   # keys known by their first letters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import timeit
 from collections.abc import Iterator
 
 import orjson
@@ -97,3 +98,14 @@ def test_a_terminal_gets_readable_lines_without_credentials() -> None:
     assert "hello" in stream.getvalue()
     assert SECRETS[0] not in stream.getvalue()
     assert SECRETS[1] not in stream.getvalue()
+
+
+@pytest.mark.parametrize("word", ["a", "x.y-", "A1b2", "key=", "wb-"])
+def test_a_long_word_is_looked_through_once(word: str) -> None:
+    """Ten times the text takes about ten times as long: who makes the proxy log a long word must not stop its loop."""
+
+    def seconds(size: int) -> float:
+        text = word * (size // len(word))
+        return min(timeit.repeat(lambda: redact_text(text), number=1, repeat=3))
+
+    assert seconds(40_000) < 40 * max(seconds(4_000), 0.0005)
