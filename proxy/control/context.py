@@ -121,5 +121,8 @@ def mark_recorded(records: Sequence[UsageRecord], now: float) -> None:
     """
     for record in records:
         if record.timings:
-            since = (now - datetime.fromisoformat(record.started_at).timestamp()) * 1000
-            record.timings["recorded"] = round(max(since, record.timings.get("settled", 0.0)), 3)
+            try:
+                since = (now - datetime.fromisoformat(record.started_at).timestamp()) * 1000
+                record.timings["recorded"] = round(max(since, record.timings.get("settled", 0.0)), 3)
+            except (AttributeError, TypeError, ValueError):
+                continue  # a damaged record: the ledger refuses it, and the drain sets it aside with the reason

@@ -107,13 +107,13 @@ def replicas(cluster: RedisCluster, postgres: PostgresServer, provider: FakeProv
     """Two replicas of two workers each, on one cluster and one database."""
     for node in cluster.nodes:
         node.command("FLUSHALL")
-    postgres.run("createdb", "replicas")
+    postgres.run("createdb", "cluster_replicas")
     files = {
         "providers.yaml": providers_yaml(provider.url),
         "limits.yaml": limits_yaml(SHARED),
         "server.yaml": f"lease_seconds: {LEASE_SECONDS}\n",
     }
-    env = {"REDIS_URL": cluster.url, "DATABASE_URL": postgres.database_url("replicas")}
+    env = {"REDIS_URL": cluster.url, "DATABASE_URL": postgres.database_url("cluster_replicas")}
     houses = [House(files, 2, env) for _ in range(2)]
     with ExitStack() as stack, ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda house: house.start(), houses))
