@@ -37,7 +37,8 @@ def money(value: object) -> object:
         raise ValueError("US dollars are wanted: a number, or decimal text such as 12.50")
     if not amount.is_finite() or not 0 <= amount <= MAX_USD:
         raise ValueError(f"US dollars are wanted, from 0 to {MAX_USD}")
-    return amount.quantize(MONEY_STEP, ROUND_HALF_EVEN).normalize() if amount else Decimal(0)
+    amount = amount.quantize(MONEY_STEP, ROUND_HALF_EVEN).normalize()
+    return amount.quantize(Decimal(1)) if amount == amount.to_integral_value() else amount  # 20, not 2E+1, wherever it is shown
 
 
 def moment(at: datetime) -> datetime:

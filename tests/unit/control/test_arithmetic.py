@@ -123,10 +123,22 @@ def test_merging_as_rfc_7396_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "expected"), [(0.1, "0.1"), (5, "5"), ("12.50", "12.5"), (1e-13, "0"), ("0", "0"), (1e-7, "0.0000001")]
+    ("raw", "expected"),
+    [
+        (0.1, "0.1"),
+        (5, "5"),
+        ("12.50", "12.5"),
+        (1e-13, "0"),
+        ("0", "0"),
+        (1e-7, "0.0000001"),
+        (20, "20"),
+        ("1000", "1000"),
+        (1e9, "1000000000"),
+    ],
 )
 def test_money_is_read_as_written(raw: object, expected: str) -> None:
     assert format(read_money(raw), "f") == expected
+    assert "E+" not in str(read_money(raw))  # as pydantic shows it
 
 
 @pytest.mark.parametrize("raw", [-1, "-1", "1e3", "", "five", True, None, float("nan"), float("inf"), 10**10, "1,5", " 1"])
