@@ -204,7 +204,7 @@ async def test_provider_falls_silent(leaky_house: House, provider: FakeProvider,
         async with client.post(CHAT, json=STREAM, headers=labels(call, "words=60, stall=11")) as answer:
             await answer.read()
     took = time.monotonic() - began
-    assert took > 1.4
+    assert took > 4.5
     assert within(8.0, took), "silence of more than 5 s between two bytes is the configured end"
     record = await the_record(leaky_house, call)
     assert record["outcome"] == "upstream_aborted"
