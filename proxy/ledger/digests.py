@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from proxy.ledger.ledger import RecordFilter
 from proxy.ledger.rollup import BUCKET_SECONDS
 from proxy.ledger.rows import MONEY_FIELDS
-from proxy.ledger.statements import EPOCH, FILTER_COLUMNS, Parameters, Statement
+from proxy.ledger.statements import EPOCH, FILTER_COLUMNS, Parameters, Statement, count_sum
 from proxy.ledger.summing import COUNT_NAMES
 
 NAMES = ("user", "team", "key_id", "provider", "model", "operation", "api", "outcome")
@@ -107,7 +107,7 @@ def digest_statements(
             if len(instants) * _width(level) != instants[-1] - instants[0] + _width(level):
                 conditions.append(f'r."at" = ANY({values.add(list(instants))}::timestamptz[])')
             conditions += _matches(values, which)
-            columns = [*groups, *(f'SUM(r."{name}")' for name in (*COUNT_NAMES, *MONEY_FIELDS))]
+            columns = [*groups, *(count_sum(f'r."{name}"') for name in COUNT_NAMES), *(f'SUM(r."{name}")' for name in MONEY_FIELDS)]
             text = f'SELECT {", ".join(columns)} FROM "digests" AS r WHERE {" AND ".join(conditions)}'  # noqa: S608 -- names from closed lists
             yield Statement(text + (f" GROUP BY {', '.join(groups)}" if groups else ""), values.values)
 

@@ -221,15 +221,20 @@ def _group(name: str, side: str) -> str:
     return f'COALESCE({side}."response_model", {side}."request_model")' if name == "model" else f'{side}."{name}"'
 
 
+def count_sum(expression: str) -> str:
+    """A sum of whole numbers as one: PostgreSQL makes it NUMERIC, and reading that back was half of the time of a page of users."""
+    return f"CAST(SUM({expression}) AS BIGINT)"
+
+
 def outcome_counts(counted: str, column: str) -> list[str]:
     """Sums of `counted` by how the call ended: ok, denied, failed, client_aborted."""
     failed = ", ".join(f"'{outcome}'" for outcome in FAILED_OUTCOMES)
     tests = (f"{column} = 'ok'", f"{column} = 'denied'", f"{column} IN ({failed})", f"{column} = 'client_aborted'")
-    return [f"SUM(CASE WHEN {test} THEN {counted} ELSE 0 END)" for test in tests]
+    return [count_sum(f"CASE WHEN {test} THEN {counted} ELSE 0 END") for test in tests]
 
 
 def _rollup_counts() -> list[str]:
-    requests, *others = (f'SUM(r."{name}")' for name in COUNTS)
+    requests, *others = (count_sum(f'r."{name}"') for name in COUNTS)
     return [requests, *outcome_counts('r."requests"', 's."outcome"'), *others]
 
 
@@ -237,10 +242,10 @@ def _record_counts() -> list[str]:
     return [
         "COUNT(*)",
         *outcome_counts("1", 'r."outcome"'),
-        *(f'SUM(r."{name}")' for name in TOKEN_FIELDS),
-        "SUM(CASE WHEN r.\"usage_source\" = 'estimated' THEN 1 ELSE 0 END)",
-        f'SUM(CASE WHEN r."cost_usd" IS NULL AND {_TOKENS_OR_NONE} IS NOT NULL THEN 1 ELSE 0 END)',
-        'SUM(CAST(ROUND(r."duration_ms" * 1000) AS BIGINT))',
-        'SUM(CAST(ROUND(r."time_to_first_byte_ms" * 1000) AS BIGINT))',
+        *(count_sum(f'r."{name}"') for name in TOKEN_FIELDS),
+        count_sum("CASE WHEN r.\"usage_source\" = 'estimated' THEN 1 ELSE 0 END"),
+        count_sum(f'CASE WHEN r."cost_usd" IS NULL AND {_TOKENS_OR_NONE} IS NOT NULL THEN 1 ELSE 0 END'),
+        count_sum('CAST(ROUND(r."duration_ms" * 1000) AS BIGINT)'),
+        count_sum('CAST(ROUND(r."time_to_first_byte_ms" * 1000) AS BIGINT)'),
         'COUNT(r."time_to_first_byte_ms")',
     ]

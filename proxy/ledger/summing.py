@@ -17,6 +17,7 @@ COUNT_NAMES = (
     "duration_us", "time_to_first_byte_us", "first_byte_count",
 )  # fmt: skip
 NO_MONEY = [Decimal(0)] * len(MONEY_FIELDS)
+_COST_AT, _TOKENS_AT = MONEY_FIELDS.index("cost_usd"), COUNT_NAMES.index("total_tokens")
 MICROSECONDS = ("duration_us", "time_to_first_byte_us")
 
 
@@ -38,34 +39,25 @@ class Totals:
         behind_counts = self._group_count + len(COUNT_NAMES)
         for row in rows:
             key = tuple(row[: self._group_count])
-            counts = self._counts.setdefault(key, [0] * len(COUNT_NAMES))
-            money = self._money.setdefault(key, [Decimal(0)] * len(MONEY_FIELDS))
-            for at, count in enumerate(row[self._group_count : behind_counts]):
-                counts[at] += int(count or 0)  # type: ignore[call-overload]
+            counts: list[int] = [count or 0 for count in row[self._group_count : behind_counts]]  # type: ignore[misc]
             columns = row[behind_counts:]
             width = len(columns) // len(MONEY_FIELDS)
-            for at in range(len(MONEY_FIELDS)):
-                money[at] = EXACT.add(money[at], self._read_money(columns[at * width : (at + 1) * width]))
+            money = [self._read_money(columns[at : at + width]) for at in range(0, len(columns), width)]
+            self._merge(key, counts, money)
 
     def ranked(self, names: Sequence[str], limit: int | None) -> list[GroupSums]:
         """Largest cost first, then tokens, then name. Without names exactly one."""
         if not names:
-            self._counts.setdefault((), [0] * len(COUNT_NAMES))
-        found = [GroupSums(_group(names, key), self._sums(key)) for key, counts in self._counts.items() if counts[0] or not names]
-        found.sort(
-            key=lambda each: (-each.sums.cost_usd, -each.sums.total_tokens, tuple(str(name) for name in each.group.values()))
-        )
-        return found[:limit]
+            self._merge((), [0] * len(COUNT_NAMES), NO_MONEY)
+        found = [key for key, counts in self._counts.items() if counts[0] or not names]
+        found.sort(key=lambda key: (-self._money[key][_COST_AT], -self._counts[key][_TOKENS_AT], tuple(map(str, key))))
+        return [GroupSums(_group(names, key), self._sums(key)) for key in found[:limit]]
 
     def merged_groups(self, names: Sequence[str]) -> list[GroupSums]:
         """By the first columns only; what the others told apart is added up."""
         merged = Totals(len(names), self._read_money)
         for key, counts in self._counts.items():
-            money = self._money[key]
-            into = merged._counts.setdefault(key[: len(names)], [0] * len(COUNT_NAMES))
-            into[:] = map(add, into, counts)
-            into_money = merged._money.setdefault(key[: len(names)], [Decimal(0)] * len(MONEY_FIELDS))
-            into_money[:] = map(EXACT.add, into_money, money)
+            merged._merge(key[: len(names)], counts, self._money[key])
         return merged.ranked(names, None)
 
     def points(self, names: Sequence[str], starts: Sequence[int]) -> list[Point]:
@@ -78,10 +70,17 @@ class Totals:
         found.sort(key=lambda each: (each.start_at, -each.sums.cost_usd, -each.sums.total_tokens, str(each.group)))
         return found
 
+    def _merge(self, key: tuple[object, ...], counts: list[int], money: list[Decimal]) -> None:
+        if key in self._counts:
+            self._counts[key] = [*map(add, self._counts[key], counts)]
+            self._money[key] = [*map(EXACT.add, self._money[key], money)]
+        else:
+            self._counts[key], self._money[key] = counts, money
+
     def _sums(self, key: tuple[object, ...]) -> Sums:
         counts = dict(zip(COUNT_NAMES, self._counts[key], strict=True))
         duration_us, first_byte_us = (counts.pop(name) for name in MICROSECONDS)
-        money = {name: _plain(amount) for name, amount in zip(MONEY_FIELDS, self._money.get(key, NO_MONEY), strict=True)}
+        money = {name: _plain(amount) for name, amount in zip(MONEY_FIELDS, self._money[key], strict=True)}
         return Sums(**counts, **money, duration_ms=duration_us / 1000, time_to_first_byte_ms=first_byte_us / 1000)  # type: ignore[arg-type]
 
 
