@@ -49,9 +49,10 @@ from proxy.control.alerts import resource as alerts
 from proxy.control.alerts import settings_resource as alert_settings
 from proxy.control.alerts.delivery import Deliveries
 from proxy.control.alerts.engine import AlertEngine
-from proxy.control.auth import IDENTITY, identify
+from proxy.control.auth import IDENTITY, Identity, identify
 from proxy.control.context import CONTEXT, Context, context_of
 from proxy.control.identifiers import make_uuid7
+from proxy.control.kept_answers import accepted_age, question_of
 from proxy.control.replies import ApiError, error_of_status, error_reply
 from proxy.control.routes import PREFIX, Call, Route
 from proxy.errors import LedgerError
@@ -132,9 +133,29 @@ def _guarded(route: Route) -> Call:
             request[IDENTITY] = identity
             if route.path.startswith("/users/{id}"):
                 request.match_info["id"] = context_of(request).rules.user_name(request.match_info["id"])
+            if is_change:
+                reply = await route.call(request)
+                context_of(request).kept_answers.forget()
+                return reply
+            if route.is_shared:
+                return await _answer_again(route.call, request, identity)
         return await route.call(request)
 
     return call
+
+
+async def _answer_again(call: Call, request: web.Request, identity: Identity) -> web.StreamResponse:
+    """An answer made a moment ago, where the client takes one; else a new one."""
+    age_seconds = accepted_age(request.headers)
+    context, question = context_of(request), question_of(identity, request)
+    kept, now = context.kept_answers, context.clock()
+    reply = None if age_seconds is None else kept.find(question, age_seconds, now)
+    if reply is not None:
+        return reply
+    made = await call(request)
+    if age_seconds is not None or question in kept:
+        kept.keep(question, made, now)
+    return made
 
 
 @web.middleware

@@ -17,6 +17,7 @@ from aiohttp import web
 from proxy.control.alerts.alert_rules import AlertRules
 from proxy.control.attempts import Attempts
 from proxy.control.feed import LiveFeed
+from proxy.control.kept_answers import KeptAnswers
 from proxy.control.workers import WorkersLink
 from proxy.errors import LedgerError
 from proxy.ledger.ledger import Ledger
@@ -63,6 +64,7 @@ class Context:
     """alerts.yaml; swapped whole, as `rules`."""
     wide_tables: set[tuple[str, ...]] = field(default_factory=set)
     """Groupings with too many combinations for one look (`tables.py`)."""
+    kept_answers: KeptAnswers = field(default_factory=KeptAnswers)
     attempts: Attempts = field(default_factory=Attempts)
     """Log-ins that went wrong lately, on this replica."""
 

@@ -35,7 +35,11 @@ def not_found(what: str) -> ApiError:
 
 def json_reply(document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer; decimals become strings in plain notation."""
-    body = orjson.dumps(document, default=_as_json, option=orjson.OPT_NON_STR_KEYS)
+    return json_body_reply(orjson.dumps(document, default=_as_json, option=orjson.OPT_NON_STR_KEYS), status, headers)
+
+
+def json_body_reply(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """The same of a body that is written already."""
     reply = web.Response(body=body, status=status, content_type="application/json", headers=headers)
     if len(body) >= COMPRESS_FROM_BYTES:
         reply.enable_compression()

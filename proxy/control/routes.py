@@ -42,6 +42,8 @@ class Route:
     """A POST that changes nothing: auditors may call it."""
     is_own: bool = False
     """Changes nothing but the caller's own session or password: auditors may call it."""
+    is_shared: bool = False
+    """A JSON answer that follows from the caller's role and user and from the question alone (`kept_answers.py`)."""
 
 
 SomeBody = TypeVar("SomeBody", bound=BaseModel)

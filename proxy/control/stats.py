@@ -88,4 +88,4 @@ async def _health(context: Context) -> dict[str, object]:
     }
 
 
-ROUTES = (Route("GET", "/stats", show_stats, "user", "The first screen in one call", "Stats", _KNOWN, also=(422,)),)
+ROUTES = (Route("GET", "/stats", show_stats, "user", "The first screen in one call", "Stats", _KNOWN, also=(422,), is_shared=True),)

@@ -108,5 +108,14 @@ def nearest_rank(ordered: Sequence[float], share: int) -> float | None:
 
 
 ROUTES = (
-    Route("GET", "/usage/performance", measure, "user", "Latency, success and speed by provider and model", "Performance", _KNOWN),
+    Route(
+        "GET",
+        "/usage/performance",
+        measure,
+        "user",
+        "Latency, success and speed by provider and model",
+        "Performance",
+        _KNOWN,
+        is_shared=True,
+    ),
 )

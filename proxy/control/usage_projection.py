@@ -86,4 +86,4 @@ def _expected_cost(row: Mapping[str, object]) -> tuple[Decimal, int]:
     return Decimal(cost["expected"]), tokens["expected"]
 
 
-ROUTES = (Route("GET", "/usage/projection", forecast, "user", "Forecast of the month's end", "Projection", _KNOWN),)
+ROUTES = (Route("GET", "/usage/projection", forecast, "user", "Forecast of the month's end", "Projection", _KNOWN, is_shared=True),)

@@ -77,4 +77,4 @@ async def previous_totals(context: Context, which: RecordFilter, period: Period,
     return {"from": iso(before), "to": iso(period.start_at), "totals": totals(sums), "growth": growth(whole, sums)}
 
 
-ROUTES = (Route("GET", "/usage/summary", summarise, "user", "Totals, averages and shares", "Summary", _KNOWN),)
+ROUTES = (Route("GET", "/usage/summary", summarise, "user", "Totals, averages and shares", "Summary", _KNOWN, is_shared=True),)

@@ -38,4 +38,4 @@ async def points_of(
     ]
 
 
-ROUTES = (Route("GET", "/usage/timeseries", chart, "user", "Points for charts", "Timeseries", _KNOWN, also=(422,)),)
+ROUTES = (Route("GET", "/usage/timeseries", chart, "user", "Points for charts", "Timeseries", _KNOWN, also=(422,), is_shared=True),)

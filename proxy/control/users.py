@@ -84,6 +84,6 @@ async def _portrait(context: Context, user: str, period: Period, which: RecordFi
 
 
 ROUTES = (
-    Route("GET", "/users", list_users, "user", "Who uses how much", "Users", _KNOWN),
-    Route("GET", "/users/{id}", get_user, "user", "One user: use, sessions, limits", "User", _ONE_KNOWN),
+    Route("GET", "/users", list_users, "user", "Who uses how much", "Users", _KNOWN, is_shared=True),
+    Route("GET", "/users/{id}", get_user, "user", "One user: use, sessions, limits", "User", _ONE_KNOWN, is_shared=True),
 )

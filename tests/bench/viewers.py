@@ -88,7 +88,7 @@ class Viewers:
         await asyncio.sleep(first)
         while True:
             try:
-                async with session.get(self._url + what) as answer:
+                async with session.get(self._url + what, headers={"cache-control": f"max-age={every / 2:.0f}"}) as answer:
                     await answer.read()
                     self.failed += answer.status != 200
             except aiohttp.ClientError:

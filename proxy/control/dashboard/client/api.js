@@ -13,6 +13,10 @@ export class ApiFailure extends Error {
   }
 }
 
+/** Signals of quiet reloads → seconds that their answers may be old: many open dashboards then share what one of them asked. */
+const ages = new WeakMap();
+export const acceptAge = (signal, seconds) => ages.set(signal, seconds);
+
 export const get = (path, query, signal) => ask("GET", path, { query, signal });
 export const send = (method, path, body, query) => ask(method, path, { body, query });
 
@@ -40,6 +44,7 @@ export function address(path, query = {}) {
 
 export async function request(method, path, { query, body, signal } = {}) {
   const headers = key() === null ? { "x-csrf-token": session().identity?.csrf_token ?? "" } : { authorization: `Bearer ${key()}` };
+  if (ages.has(signal)) headers["cache-control"] = `max-age=${ages.get(signal)}`;
   if (body !== undefined) headers["content-type"] = "application/json";
   let reply;
   try {

@@ -1,5 +1,6 @@
 // Asking for what a view shows: loading, data, failure; asked again on demand, after a while, and when the tab is looked at again.
 
+import { acceptAge } from "./api.js";
 import { useCallback, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 
 const REFRESH = "weighbridge:refresh";
@@ -15,9 +16,10 @@ export const refreshAll = () => dispatchEvent(new Event(REFRESH));
 export function useLoad(load, deps, { every = 0 } = {}) {
   const [state, set] = useState({ data: undefined, failure: null, isStale: true, at: null });
   const running = useRef(null);
-  const run = useCallback(async () => {
+  const run = useCallback(async (isQuiet) => {
     running.current?.abort();
     const controller = new AbortController();
+    if (isQuiet) acceptAge(controller.signal, Math.round(every / 2));
     running.current = controller;
     set((old) => ({ ...old, isStale: true }));
     try {
@@ -27,18 +29,19 @@ export function useLoad(load, deps, { every = 0 } = {}) {
       if (!controller.signal.aborted) set((old) => ({ ...old, failure, isStale: false }));
     }
   }, deps);
+  const reload = useCallback(() => run(false), [run]);
 
   useEffect(() => {
-    run();
-    addEventListener(REFRESH, run);
-    const timer = every ? setInterval(() => document.hidden || run(), every * 1000) : null;
+    reload();
+    addEventListener(REFRESH, reload);
+    const timer = every ? setInterval(() => document.hidden || run(true), every * 1000) : null;
     return () => {
-      removeEventListener(REFRESH, run);
+      removeEventListener(REFRESH, reload);
       clearInterval(timer);
       running.current?.abort();
     };
-  }, [run, every]);
-  return { ...state, reload: run };
+  }, [run, reload, every]);
+  return { ...state, reload };
 }
 
 /** A number that changes every `seconds`, for relative times. */
