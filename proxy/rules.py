@@ -73,6 +73,10 @@ class Settings:
     """Sessions alone, where they are to go before the records; 0: as long as these."""
     keep_audit_days: int = 0
     """Lines of the audit log; 0: for ever."""
+    keep_alerts_days: int = 400
+    """Alerts; 0: for ever."""
+    keep_deliveries_days: int = 30
+    """What became of the messages about alerts; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,18 @@ def deliveries(
     show_table(DELIVERIES, found["deliveries"], empty="No deliveries.")
 
 
+@command(app, "retry")
+def retry(
+    desk: Desk, delivery_id: Annotated[str, typer.Argument(metavar="ID", help="`weighbridge alerts deliveries` shows it.")]
+) -> None:
+    """Try a message that was given up again; it goes within a minute."""
+    found = desk.api.ask("POST", f"/alerts/deliveries/{quote(delivery_id, safe='')}/retry")
+    if desk.is_json:
+        show_json(found)
+        return
+    say(f"{len(found['alerts'])} alerts to {found['destination']}: {found['state']}.")
+
+
 @command(app, "destinations")
 def destinations(
     desk: Desk,

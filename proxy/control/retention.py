@@ -3,8 +3,7 @@
 Of several replicas one does it: the one whose audit line for the day is new (`put_entry` inserts once). Like every change it is
 written down before it is made, and again with its end. Where the ledger is away in the middle, the same replica goes on later.
 
-Not here: how records are deleted (the ledgers: whole months by dropping partitions, small steps in SQLite); alerts and their
-deliveries, which the alert engine sweeps.
+Not here: how records are deleted (the ledgers: whole months by dropping partitions, small steps in SQLite).
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from proxy.control.alerts.alert import JOURNAL as ALERTS
+from proxy.control.alerts.delivery import CLAIMS
+from proxy.control.alerts.delivery import JOURNAL as DELIVERIES
 from proxy.control.audit import KIND as AUDIT
 from proxy.control.context import Context
 from proxy.control.periods import iso
@@ -23,6 +25,7 @@ from proxy.ledger.ledger import Entry
 LOOK_SECONDS = 60.0
 LONGEST_DAYS = 36_500
 """A century, so that the instant before is one."""
+_JOURNALS = {"audit": (AUDIT,), "alerts": (ALERTS,), "deliveries": (DELIVERIES, CLAIMS)}
 
 _log = structlog.get_logger("control.retention")
 
@@ -73,8 +76,9 @@ class Retention:
             await ledger.forget_before(oldest["records"])
         if "sessions" in oldest:
             await ledger.forget_sessions_before(oldest["sessions"])
-        if "audit" in oldest:
-            await ledger.delete_entries(AUDIT, oldest["audit"])
+        for name, journals in _JOURNALS.items():
+            for journal in journals if name in oldest else ():
+                await ledger.delete_entries(journal, oldest[name])
         ended = {**line.body, "ended_at": iso(self._context.now())}
         await ledger.put_entry(Entry(line.kind, line.id, line.at, ended), replace=True)
         _log.info("old data forgotten", **{name: iso(at) for name, at in oldest.items()})
@@ -86,5 +90,7 @@ class Retention:
             "records": settings.keep_records_days,
             "sessions": settings.keep_sessions_days,
             "audit": settings.keep_audit_days,
+            "alerts": settings.keep_alerts_days,
+            "deliveries": settings.keep_deliveries_days,
         }
         return {name: now - timedelta(days=min(count, LONGEST_DAYS)) for name, count in days.items() if count}

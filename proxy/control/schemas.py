@@ -326,27 +326,20 @@ SCHEMAS: Schema = {
     "AlertPage": _object({"alerts": _list("Alert"), "next_cursor": TEXT_OR_NULL}),
     "Destinations": _object({name: {"type": "array", "items": FREE} for name in ("destinations", "configured")}),
     "TrialSent": _object({"delivered": FLAG, "delivery": TEXT, "error": TEXT_OR_NULL}),
-    "DeliveryPage": _object(
+    "Delivery": _object(
         {
-            "deliveries": {
-                "type": "array",
-                "items": _object(
-                    {
-                        "id": TEXT,
-                        "at": INSTANT,
-                        "destination": TEXT,
-                        "channel": TEXT,
-                        "state": {"type": "string", "enum": ["pending", "sent", "dead"]},
-                        "attempts": COUNT,
-                        "error": TEXT_OR_NULL,
-                        "due_at": INSTANT_OR_NULL,
-                        "alerts": _list("Alert"),
-                    }
-                ),
-            },
-            "next_cursor": TEXT_OR_NULL,
+            "id": TEXT,
+            "at": INSTANT,
+            "destination": TEXT,
+            "channel": TEXT,
+            "state": {"type": "string", "enum": ["pending", "sent", "dead"]},
+            "attempts": COUNT,
+            "error": TEXT_OR_NULL,
+            "due_at": INSTANT_OR_NULL,
+            "alerts": _list("Alert"),
         }
     ),
+    "DeliveryPage": _object({"deliveries": _list("Delivery"), "next_cursor": TEXT_OR_NULL}),
     "AuditPage": _object(
         {
             "audit": {

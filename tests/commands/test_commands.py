@@ -332,6 +332,7 @@ def test_alerts(place: Place, tmp_path: Path) -> None:
     assert shell.json("alerts", "test", code=1)["tests"][0]["delivered"] is False
     assert "did not arrive" in shell.run("alerts", "test", "dead", code=1).out
     assert shell.json("alerts", "deliveries")["deliveries"] == []
+    assert "no such delivery" in shell.run("alerts", "retry", "nothing", code=1).err
     assert "no such destination" in shell.run("alerts", "test", "other", code=1).err
 
 

@@ -26,6 +26,7 @@ from proxy.control.alerts.delivery import Deliveries
 from proxy.control.alerts.engine import AlertEngine
 from proxy.errors import LedgerError
 from proxy.telemetry.tasks import Tasks
+from tests.control.conftest import ALICE_KEY
 
 ADMIN, ALICE = "admin-key-of-the-tests", "wb-alice-key-of-the-tests"
 
@@ -262,6 +263,39 @@ async def test_what_does_not_arrive_is_tried_again_and_then_a_dead_letter(alarm:
     ]
 
 
+async def test_a_dead_letter_is_tried_again_when_an_admin_says_so(alarm: Alarm, receiver: Receiver) -> None:
+    house = alarm.house
+    await aim(house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 0})
+    receiver.answers = [410]
+    await alarm.engine.raise_all([Alert("a", "daily", "info", "2026-11-18T11:00:00.000000Z", "t", "t")])
+    await alarm.tick()
+    (dead,) = (await house.get("/alerts/deliveries"))["deliveries"]
+    assert dead["state"] == "dead"
+    path = f"/alerts/deliveries/{dead['id']}/retry"
+    assert (await house.ask("POST", path))["state"] == "pending"
+    assert (await house.ask("POST", path, status=409))["error"]["code"] == "not_dead"
+    house.clock.at += 60
+    await alarm.tick()
+    (sent,) = (await house.get("/alerts/deliveries"))["deliveries"]
+    assert (sent["id"], sent["state"]) == (dead["id"], "sent")
+    assert [headers["x-weighbridge-delivery"] for headers, _ in receiver.got] == [dead["id"]] * 2
+    assert "retry delivery" in [one["action"] for one in (await house.get("/audit"))["audit"]]
+    await house.ask("POST", "/alerts/deliveries/nobody/retry", status=404)
+    await house.ask("POST", path, key=ALICE_KEY, status=403)
+
+
+async def test_a_dead_letter_to_nobody_stays_one(alarm: Alarm, receiver: Receiver) -> None:
+    await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 0})
+    receiver.answers = [410]
+    await alarm.engine.raise_all([Alert("a", "daily", "info", "2026-11-18T11:00:00.000000Z", "t", "t")])
+    await alarm.tick()
+    (dead,) = (await alarm.house.get("/alerts/deliveries"))["deliveries"]
+    await alarm.house.ask("PUT", "/alerts/destinations", json={"destinations": []})
+    refused = await alarm.house.ask("POST", f"/alerts/deliveries/{dead['id']}/retry", status=409)
+    assert refused["error"]["code"] == "no_destination"
+    assert [one["state"] for one in (await alarm.house.get("/alerts/deliveries"))["deliveries"]] == ["dead"]
+
+
 async def test_a_delivery_of_a_process_that_died_is_taken_up_once(alarm: Alarm, receiver: Receiver) -> None:
     await aim(alarm.house, {"channel": "webhook", "name": "ops", "url": receiver.url, "group_seconds": 30})
     dying, survivors = Deliveries(alarm.house.context, Tasks()), [alarm.deliveries, Deliveries(alarm.house.context, alarm.tasks)]
@@ -294,13 +328,6 @@ async def test_the_ledger_away_loses_no_alert(alarm: Alarm, record: Any, monkeyp
     assert await alarm.raised() == []
     await alarm.tick()
     assert len(await alarm.raised(kind="unpriced_model")) == 1
-
-
-async def test_old_alerts_are_swept(alarm: Alarm) -> None:
-    await alarm.engine.raise_all([Alert("old", "daily", "info", "2025-10-01T00:00:00.000000Z", "t", "t")])
-    await alarm.engine.raise_all([Alert("new", "daily", "info", "2026-10-01T00:00:00.000000Z", "t", "t")])
-    await alarm.tick(86_401)
-    assert await alarm.raised(range="all") == ["new"]
 
 
 async def test_slack_gets_words_by_severity_kind_and_hour(alarm: Alarm, receiver: Receiver) -> None:

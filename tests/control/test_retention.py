@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from proxy.control.alerts.alert import JOURNAL as ALERTS
+from proxy.control.alerts.delivery import CLAIMS
+from proxy.control.alerts.delivery import JOURNAL as DELIVERIES
+from proxy.control.periods import iso
 from proxy.control.retention import Retention
 from proxy.errors import LedgerError
-from proxy.ledger.ledger import RecordFilter
+from proxy.ledger.ledger import Entry, RecordFilter
 from proxy.records import UsageRecord
 from tests.control.conftest import NOW, House
 from tests.sample_records import sample
@@ -36,8 +40,23 @@ async def audit(house: House) -> list[dict[str, object]]:
     return [entry.body for entry in page.entries]
 
 
-async def test_by_default_everything_is_kept(house: House) -> None:
+async def test_by_default_all_calls_are_kept_and_alerts_for_longer_than_what_became_of_them(house: House) -> None:
     await old_and_new(house)
+    ledger = house.context.ledger
+    for journal in (ALERTS, DELIVERIES, CLAIMS):
+        for days in (29, 31, 399, 401):
+            await ledger.put_entry(Entry(journal, f"{journal}-{days}", iso(NOW - timedelta(days=days)), {}))
+    await Retention(house.context).tick()
+    assert await stored(house) == {"old", "new"}
+    left = [entry.id for journal in (ALERTS, DELIVERIES, CLAIMS) for entry in (await ledger.entries(journal, 10, None)).entries]
+    assert left == [f"{ALERTS}-29", f"{ALERTS}-31", f"{ALERTS}-399", f"{DELIVERIES}-29", f"{CLAIMS}-29"]
+    (line,) = await audit(house)
+    assert line["after"] == {"alerts": "2025-10-14T12:00:00.000000Z", "deliveries": "2026-10-19T12:00:00.000000Z"}
+
+
+async def test_nothing_goes_where_everything_is_kept_for_ever(house: House) -> None:
+    await old_and_new(house)
+    keep(house, keep_alerts_days=0, keep_deliveries_days=0)
     await Retention(house.context).tick()
     assert await stored(house) == {"old", "new"}
     assert await audit(house) == []
@@ -45,7 +64,7 @@ async def test_by_default_everything_is_kept(house: House) -> None:
 
 async def test_old_records_go_and_their_sums_stay(house: House) -> None:
     await old_and_new(house)
-    keep(house, keep_records_days=100)
+    keep(house, keep_records_days=100, keep_alerts_days=0, keep_deliveries_days=0)
     before = await house.context.ledger.sums(RecordFilter())
     await Retention(house.context).tick()
     assert await stored(house) == {"new"}

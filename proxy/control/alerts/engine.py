@@ -14,11 +14,9 @@ from decimal import Decimal
 
 import structlog
 
-from proxy.control.alerts.alert import JOURNAL as ALERTS
 from proxy.control.alerts.alert import Alert
 from proxy.control.alerts.call_watch import CallWatch
-from proxy.control.alerts.delivery import CLAIMS, Deliveries
-from proxy.control.alerts.delivery import JOURNAL as DELIVERIES
+from proxy.control.alerts.delivery import Deliveries
 from proxy.control.alerts.house_alerts import house_alerts
 from proxy.control.alerts.limit_alerts import empty_again, limit_alerts
 from proxy.control.alerts.standing import Standing
@@ -38,9 +36,6 @@ TICK_SECONDS = 1.0
 LIMITS_EVERY_SECONDS = 10.0
 ANOMALIES_EVERY_SECONDS = 600.0
 RESUME_EVERY_SECONDS = 60.0
-SWEEP_EVERY_SECONDS = 86_400.0
-ALERT_DAYS = 400
-DELIVERY_DAYS = 30
 MAX_USERS = 5000
 """Users whose limits are looked at in one round; the rest wait for the next."""
 MAX_TOLD = 50_000
@@ -63,7 +58,7 @@ class AlertEngine:
         self._told: dict[str, None] = {}
         self._standing = Standing(context)
         self._is_ledger_away = False
-        self._limits_at = self._anomalies_at = self._resumed_at = self._swept_at = float("-inf")
+        self._limits_at = self._anomalies_at = self._resumed_at = float("-inf")
 
     def see(self, records: Sequence[UsageRecord]) -> None:
         """A listener of `Context.announce`: only notes; the work is done by the tick."""
@@ -109,15 +104,6 @@ class AlertEngine:
             await self._deliveries.resume()
             await self._standing.settle_over()
             self._resumed_at = now
-        if now - self._swept_at >= SWEEP_EVERY_SECONDS:
-            await self._sweep()
-            self._swept_at = now
-
-    async def _sweep(self) -> None:
-        """Alerts are kept for a year, what became of their deliveries for a month."""
-        now = self._context.now()
-        for journal, days in ((ALERTS, ALERT_DAYS), (DELIVERIES, DELIVERY_DAYS), (CLAIMS, DELIVERY_DAYS)):
-            await self._context.ledger.delete_entries(journal, now - timedelta(days=days))
 
     async def raise_all(self, alerts: Iterable[Alert]) -> list[Alert]:
         """Raise those that nobody raised before. Returns them."""

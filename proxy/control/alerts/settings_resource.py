@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiohttp import web
 
 from proxy.control.alerts.alert import Alert
 from proxy.control.alerts.channels import DeliveryFailed, send
-from proxy.control.alerts.delivery import JOURNAL
+from proxy.control.alerts.delivery import JOURNAL, OVERDUE_SECONDS
 from proxy.control.alerts.destinations import (
     SETTING,
     DestinationsBody,
@@ -20,7 +21,7 @@ from proxy.control.alerts.destinations import (
 from proxy.control.audit import note
 from proxy.control.context import Context, context_of
 from proxy.control.identifiers import make_uuid7
-from proxy.control.parameters import Choice, Integer, Parameter, read_query
+from proxy.control.parameters import Choice, Integer, Parameter, path_text, read_query
 from proxy.control.periods import iso
 from proxy.control.replies import ApiError, bad_parameter, json_reply, not_found
 from proxy.control.routes import Body, Route, read_body
@@ -99,6 +100,25 @@ async def list_deliveries(request: web.Request) -> web.Response:
     return json_reply({"deliveries": shown, "next_cursor": page.next_cursor})
 
 
+async def retry_delivery(request: web.Request) -> web.Response:
+    """A dead letter goes on its way again; a replica takes it up within a minute, as it does with those whose process died."""
+    context, delivery_id = context_of(request), path_text(request, "id")
+    entry = await context.ledger.entry(JOURNAL, delivery_id)
+    if entry is None:
+        raise not_found("delivery")
+    if entry.body.get("state") != "dead":
+        raise ApiError(
+            409, "not_dead", f"this delivery is {entry.body.get('state')}; only one that was given up can be tried again"
+        )
+    known = {one.name for one in (*read_destinations(await context.ledger.setting(SETTING)), *context.alert_rules.destinations)}
+    if entry.body.get("destination") not in known:
+        raise ApiError(409, "no_destination", f"there is no destination `{entry.body.get('destination')}` any more")
+    await note(request, "retry delivery", f"delivery:{entry.id}")
+    changed = replace(entry, body={**entry.body, "state": "pending", "due_at": context.clock() - OVERDUE_SECONDS})
+    await context.ledger.put_entry(changed, replace=True)
+    return json_reply(_delivery(changed))
+
+
 def _delivery(entry: Entry) -> dict[str, object]:
     due_at = entry.body.get("due_at")
     next_try = iso(datetime.fromtimestamp(due_at, UTC)) if isinstance(due_at, (int, float)) else None
@@ -121,4 +141,5 @@ ROUTES = (
     Route(
         "GET", "/alerts/deliveries", list_deliveries, "admin", "Alerts on their way, sent, and dead letters", "DeliveryPage", _KNOWN
     ),
+    Route("POST", "/alerts/deliveries/{id}/retry", retry_delivery, "admin", "Try a dead letter again", "Delivery", also=(404, 409)),
 )

@@ -1,7 +1,7 @@
 // Where alerts are sent: webhook, Slack, email; tried with a test message; what became of each delivery.
 
 import { html, useState } from "../vendor/preact-htm.js";
-import { get, send } from "../client/api.js";
+import { get, offers, send } from "../client/api.js";
 import { refreshAll, useLoad } from "../client/load.js";
 import { Badge, When } from "./amounts.js";
 import { DataTable } from "./data_table.js";
@@ -50,10 +50,15 @@ const TONES = { sent: "good", pending: "warn", dead: "bad" };
 
 export function Deliveries() {
   const load = useLoad((signal) => get("alerts/deliveries", { limit: 50 }, signal), [], { every: 30 });
+  const retry = async (row) =>
+    (await attempt(() => send("POST", `alerts/deliveries/${encodeURIComponent(row.id)}/retry`), `Goes to ${row.destination} again within a minute`)) && load.reload();
+  const columns = offers("POST", "/alerts/deliveries/{id}/retry")
+    ? [...COLUMNS, { key: "retry", head: "", cell: (row) => row.state === "dead" && html`<button class="quiet-button" onClick=${() => retry(row)}>Try again</button>` }]
+    : COLUMNS;
   return html`
     <${Panel} title="Deliveries" explain="Messages on their way, sent, and given up">
       <${Loaded} of=${load} rows=${3} isEmpty=${(data) => !data.deliveries.length} empty=${html`<${Empty} title="Nothing was sent yet" />`}>
-        ${(data) => html`<${DataTable} caption="Deliveries of alerts" columns=${COLUMNS} rows=${data.deliveries} keyOf=${(row) => row.id} most=${10} />`}
+        ${(data) => html`<${DataTable} caption="Deliveries of alerts" columns=${columns} rows=${data.deliveries} keyOf=${(row) => row.id} most=${10} />`}
       <//>
     <//>
   `;
