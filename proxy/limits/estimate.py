@@ -165,18 +165,6 @@ class Estimator:
             learned.learn_output(output_tokens, output_cap is not None)
 
 
-def demands(
-    limits: Sequence[Limit], usual: tuple[int, int], worst: tuple[int, int], usual_nano: int | None, worst_nano: int | None
-) -> list[Demand]:
-    """What to hold of each limit by its mode: strict the worst, balanced the usual, soft nothing.
-
-    Args:
-        usual, worst: (input, output) tokens.
-        usual_nano, worst_nano: nano-dollars; None: no price is known, which wants a budget to have something left; 0: free.
-    """
-    return wanted_of(parts_of(limits), usual, worst, usual_nano, worst_nano)
-
-
 _PLACES = {"tokens": 0, "input_tokens": 1, "output_tokens": 2, "cost_usd": 3}
 _make = tuple.__new__
 """As in usage/whole_body.py: a NamedTuple without its constructor."""
@@ -202,7 +190,12 @@ def _place_of(limit: Limit) -> int:
 def wanted_of(
     parts: Parts, usual: tuple[int, int], worst: tuple[int, int], usual_nano: int | None, worst_nano: int | None
 ) -> list[Demand]:
-    """`demands`, of limits that are known beforehand; arguments as there."""
+    """What to hold of each limit by its mode: strict the worst, balanced the usual, soft nothing.
+
+    Args:
+        usual, worst: (input, output) tokens.
+        usual_nano, worst_nano: nano-dollars; None: no price is known, which wants a budget to have something left; 0: free.
+    """
     amounts = (
         usual[0] + usual[1],
         usual[0],

@@ -13,11 +13,12 @@ from proxy.limits.estimate import (
     DEFAULT_USUAL_OUTPUT_TOKENS,
     Estimator,
     actual_amounts,
-    demands,
     output_cap_of,
+    parts_of,
+    wanted_of,
 )
 from proxy.limits.hidden_input import HIDDEN_PROMPT_TOKENS, OPEN_ENDED, TOOL_PROMPT_TOKENS, TOOLS
-from proxy.limits.learned import HIDDEN_MARGIN, TIGHTEN_FLOOR, TIGHTEN_MARGIN, TIGHTEN_SAMPLES, Learned
+from proxy.limits.learned import GENERATION, HIDDEN_MARGIN, TIGHTEN_FLOOR, TIGHTEN_MARGIN, TIGHTEN_SAMPLES, Learned
 from proxy.limits.limit import Held, Limit, Reservation
 from proxy.usage.tokens import Exactness
 
@@ -221,20 +222,20 @@ def rule(resource: str, mode: str, window: str | None = "day") -> Limit:
 )
 def test_each_mode_holds_its_own(resource: str, strict: int, balanced: int) -> None:
     limits = [rule(resource, mode) for mode in ("strict", "balanced", "soft")]
-    wanted = demands(limits, (300, 30), (1_000, 100), 2_000, 9_000)
+    wanted = wanted_of(parts_of(limits), (300, 30), (1_000, 100), 2_000, 9_000)
     assert [demand.amount for demand in wanted] == [strict, balanced, 0]
     assert [demand.limit for demand in wanted] == limits
 
 
 def test_concurrency_takes_a_lease_in_every_mode() -> None:
     limits = [rule("concurrent_requests", mode, None) for mode in ("strict", "balanced", "soft")]
-    assert [demand.amount for demand in demands(limits, (1, 1), (2, 2), 1, 2)] == [1, 1, 1]
+    assert [demand.amount for demand in wanted_of(parts_of(limits), (1, 1), (2, 2), 1, 2)] == [1, 1, 1]
 
 
 def test_without_a_price_a_budget_must_have_something_left() -> None:
     limits = [rule("cost_usd", mode) for mode in ("strict", "balanced")]
-    assert [demand.amount for demand in demands(limits, (1, 1), (2, 2), None, None)] == [1, 1]
-    assert [demand.amount for demand in demands(limits, (1, 1), (2, 2), 0, 0)] == [0, 0]
+    assert [demand.amount for demand in wanted_of(parts_of(limits), (1, 1), (2, 2), None, None)] == [1, 1]
+    assert [demand.amount for demand in wanted_of(parts_of(limits), (1, 1), (2, 2), 0, 0)] == [0, 0]
 
 
 def reservation(*held: tuple[str, str, int]) -> Reservation:
@@ -298,3 +299,23 @@ def test_bounds_that_are_kept_are_those_worked_out_anew() -> None:
         is_tight = learned.samples >= TIGHTEN_SAMPLES
         assert learned.bound_factor == (min(1.0, max(TIGHTEN_FLOOR, ratio * TIGHTEN_MARGIN)) if is_tight else 1.0)
         assert learned.bound_hidden == ceil(hidden * HIDDEN_MARGIN)
+
+
+def test_one_odd_call_is_remembered_for_a_generation_and_forgotten_after_two() -> None:
+    learned = Learned()
+    learned.learn_input(800, 5_000, is_bounded=True)
+    odd = ceil((5_000 - 100) * HIDDEN_MARGIN)
+    for _ in range(GENERATION):
+        learned.learn_input(800, 200, is_bounded=True)
+        assert learned.bound_hidden == odd
+    for _ in range(GENERATION):
+        learned.learn_input(800, 200, is_bounded=True)
+    assert learned.bound_hidden == 0
+
+
+def test_as_many_tokens_as_bytes_are_the_texts_own() -> None:
+    learned = Learned()
+    learned.learn_input(800, 800, is_bounded=True)
+    assert learned.bound_hidden == 0
+    learned.learn_input(800, 801, is_bounded=True)
+    assert learned.bound_hidden == ceil(701 * HIDDEN_MARGIN)

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from proxy.limits.estimate import Estimator, demands
+from proxy.limits.estimate import Estimator, parts_of, wanted_of
 from proxy.limits.hidden_input import OPEN_ENDED, PLAIN, TOOLS
 from proxy.limits.limit import RESOURCES, Demand, Limit
 from proxy.limits.plan import Plan
@@ -42,12 +42,15 @@ def test_demands_are_those_of_the_single_steps(cap: int | None, hidden: int, tar
     if tariff is not None:
         usual_nano = tariff.usual_nano_usd(*capped, started_at=AT)
         worst_nano = tariff.upper_bound_nano_usd(*worst, started_at=AT)
-    expected = demands(plan.limits, capped, worst, usual_nano, worst_nano)
+    expected = wanted_of(parts_of(plan.limits), capped, worst, usual_nano, worst_nano)
     assert plan.demands(estimator, FACTS, cap, usual, hidden, AT.timestamp()) == expected
 
 
 def test_what_each_mode_asks() -> None:
-    wanted = {limit.name: amount for limit, amount in demands(limits("strict", "balanced", "soft"), (10, 20), (100, 200), 5, 50)}
+    wanted = {
+        limit.name: amount
+        for limit, amount in wanted_of(parts_of(limits("strict", "balanced", "soft")), (10, 20), (100, 200), 5, 50)
+    }
     assert [wanted[f"{resource}.strict"] for resource in RESOURCES] == [300, 100, 200, 50, 1, 1]
     assert [wanted[f"{resource}.balanced"] for resource in RESOURCES] == [30, 10, 20, 5, 1, 1]
     assert [wanted[f"{resource}.soft"] for resource in RESOURCES] == [0, 0, 0, 0, 0, 1]
