@@ -11,72 +11,30 @@ Rules of this file:
   dead); if the owner settles after all, the truth is counted, once; if it renews, the hold is taken again.
 - Concurrency is a set of leases: reservation ids with deadlines. What a counter shows as held is the number of its leases.
 
-Memory: one dict of ints per window, so that a million users are no million objects for the garbage collector; a window that
-has ended is dropped whole, its entries given back a few thousand per sweep. No clock, no I/O, no lock: callers are one event loop.
-Not here: what to hold and to settle (amounts.py), Redis (quota/redis_store.py with the same semantics in Lua).
+A window that has ended is dropped whole, its entries given back a few thousand per sweep. No clock, no I/O, no lock: callers are
+one event loop. Not here: where counters lie (pages.py), the test of one limit (room.py), what to hold and to settle (estimate.py),
+Redis (quota/redis_store.py with the same semantics in Lua).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from zoneinfo import ZoneInfo
 
 from proxy.limits.limit import Demand, Held, Limit, LimitStatus, Refusal, Reservation
+from proxy.limits.pages import HELD, LEASE, SOFT, Page, Places, Row
+from proxy.limits.room import MODE_RANKS, counted, fits, longest_wait, refuse
 from proxy.limits.window import LEASES, Window, calendar_of
 
-SHORT_WAIT_SECONDS = 1.0
-"""Guess of the time until running calls give something back: for concurrency, and where only holds are in the way."""
 KEEP_ENDED_SECONDS = 120.0
 """How long an ended window is still there to be settled to and read."""
 MAX_PLACES = 20_000
 """Sets of limits whose places are remembered; emptied above that."""
 FREE_PER_SWEEP = 5_000
 """Entries of dropped windows given back per sweep: about half a millisecond."""
-STRICT_KEYS = {resource: f"{resource}@strict" for resource in ("tokens", "input_tokens", "output_tokens", "cost_usd", "requests")}
-"""`actual` may name what strict limits count of a resource, where that is more than the plain figure (an estimate)."""
-SHARDS = 64
-"""A dict that grows is copied whole: at a million users and six windows that stood still for 440 ms, cut in 64 for 6."""
-SHARD_MASK = SHARDS - 1
-MODE_RANKS = {"soft": 0, "balanced": 1, "strict": 2}
-
-
-def fits(limit: Limit, settled: int, held: int, wanted: int) -> bool:
-    """Whether a limit has room for `wanted` more."""
-    if limit.window is None:
-        return held + wanted <= limit.amount
-    if limit.mode == "soft":
-        return settled < limit.amount
-    return wanted <= 0 or settled + held + wanted <= limit.amount
-
-
-def refuse(limit: Limit, settled: int, held: int, wanted: int, ends_at: float | None, now: float) -> Refusal:
-    """Why a limit without room refuses, and how long it is worth waiting (seconds; None where waiting does not help)."""
-    if limit.mode == "soft" and limit.window is not None:
-        can_ever_fit = limit.amount > 0
-        wait = None if ends_at is None else ends_at - now
-    else:
-        can_ever_fit = wanted <= limit.amount
-        wait = None if ends_at is None else ends_at - now
-        if limit.window is None or settled + wanted <= limit.amount:
-            wait = SHORT_WAIT_SECONDS if wait is None else min(wait, SHORT_WAIT_SECONDS)
-    return Refusal(limit, settled, held, wanted, wait if can_ever_fit else None, can_ever_fit)
-
-
-def longest_wait(refusals: Iterable[Refusal]) -> Refusal:
-    """The refusal to answer with: the one that lasts longest (the first of equals)."""
-    return max(refusals, key=lambda refusal: inf if refusal.retry_after_seconds is None else refusal.retry_after_seconds)
-
-
-def counted(held: Held, actual: Mapping[str, int]) -> int:
-    """What one counter is settled to: never negative; `requests` is 1 and all else 0 where `actual` does not say."""
-    resource = held.resource
-    amount = actual.get(resource)
-    if held.mode == "strict":
-        amount = actual.get(STRICT_KEYS.get(resource, resource), amount)
-    if amount is None:
-        return 1 if resource == "requests" else 0
-    return amount if amount > 0 else 0
+_make = tuple.__new__
+"""As in usage/whole_body.py: a NamedTuple without its constructor."""
 
 
 def _merged(takes: Sequence[Held]) -> tuple[Held, ...]:
@@ -92,77 +50,15 @@ def _merged(takes: Sequence[Held]) -> tuple[Held, ...]:
     return tuple(merged.values())
 
 
-class _Page:
-    """The counters of one window: two plain numbers each, absent where 0. `settled` is cut into SHARDS dicts by the key's hash."""
-
-    __slots__ = ("ends_at", "held", "id", "is_dropped", "settled", "starts_at")
-
-    def __init__(self, window: Window) -> None:
-        self.id = window.id
-        self.starts_at = window.starts_at
-        self.ends_at = inf if window.ends_at is None else window.ends_at
-        self.settled: list[dict[str, int]] = [{} for _ in range(SHARDS)]
-        self.held: dict[str, int] = {}
-        self.is_dropped = False
-
-    def settled_of(self, counter: str) -> int:
-        """The settled part of a counter."""
-        return self.settled[hash(counter) & SHARD_MASK].get(counter, 0)
-
-    def settle(self, counter: str, amount: int) -> None:
-        """Add to the settled part."""
-        shard = self.settled[hash(counter) & SHARD_MASK]
-        shard[counter] = shard.get(counter, 0) + amount
-
-    def hold(self, counter: str, amount: int) -> None:
-        """Add to what is held (or take away, where negative); a counter that holds nothing takes no memory."""
-        total = self.held.get(counter, 0) + amount
-        if total > 0:
-            self.held[counter] = total
-        else:
-            self.held.pop(counter, None)
-
-
-_make = tuple.__new__
-"""As in usage/whole_body.py: a NamedTuple without its constructor."""
-_HELD, _SOFT, _LEASE = range(3)
-_Row = tuple[_Page, dict[str, int], dict[str, int], str, int, int, str, str | None]
-"""Of one limit: page, settled shard, held dict, counter, amount, kind, resource, and its name in STRICT_KEYS where strict."""
-
-
-class _Places:
-    """Where the counters of some limits lie in the windows of now: found once per window, not per request (25 µs for three
-    limits with it, 12 without), and as fast whatever else is counted."""
-
-    __slots__ = ("ends_at", "is_distinct", "limits", "rows", "starts_at", "takes")
-
-    def __init__(self, limits: tuple[Limit, ...], pages: Sequence[_Page]) -> None:
-        self.limits = limits  # kept, because these places are found by the limits' ids
-        self.starts_at = max([page.starts_at for page in pages], default=-inf)
-        self.ends_at = min([page.ends_at for page in pages], default=inf)
-        self.rows: list[_Row] = []
-        self.takes: list[tuple[str, str, str | None, str, str]] = []
-        """counter, resource, window, window id, mode of each."""
-        for limit, page in zip(limits, pages, strict=True):
-            counter, mode = limit.counter, limit.mode
-            kind = _LEASE if limit.window is None else _SOFT if mode == "soft" else _HELD
-            shard = page.settled[hash(counter) & SHARD_MASK]
-            strict_key = STRICT_KEYS.get(limit.resource) if mode == "strict" else None
-            self.rows.append((page, shard, page.held, counter, limit.amount, kind, limit.resource, strict_key))
-            self.takes.append((counter, limit.resource, limit.window, page.id, mode))
-        self.is_distinct = len({(take[0], take[3]) for take in self.takes}) == len(limits)
-        """No two of the limits share a counter in one window."""
-
-
 class Counters:
     """All counters of one process, and the reservations that hold some of them."""
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
-        self._pages: dict[str, _Page] = {}
-        self._current: dict[str | None, _Page] = {}
+        self._pages: dict[str, Page] = {}
+        self._current: dict[str | None, Page] = {}
         self._live: dict[str, Reservation] = {}
-        self._places: dict[tuple[int, ...], _Places] = {}
+        self._places: dict[tuple[int, ...], Places] = {}
         self._next_expiry_at = inf
         self._to_free: list[dict[str, int]] = []
         self.reclaimed = 0
@@ -205,12 +101,12 @@ class Counters:
             places.rows, places.takes, demands, strict=True
         ):
             _, settled, held, _, most, kind, _, _ = row
-            if kind == _HELD:  # `fits`, spelled out for nearly all
+            if kind == HELD:  # `fits`, spelled out for nearly all
                 has_room = wanted <= 0 or settled.get(counter, 0) + held.get(counter, 0) + wanted <= most
             else:
                 has_room = fits(limit, settled.get(counter, 0), held.get(counter, 0), wanted)
             if has_room:
-                takes.append(_make(Held, (counter, resource, window, window_id, 0 if kind == _SOFT else wanted, mode)))
+                takes.append(_make(Held, (counter, resource, window, window_id, 0 if kind == SOFT else wanted, mode)))
             else:
                 lacking.append(self._refuse(row, limit, wanted, now))
         if lacking:
@@ -234,9 +130,9 @@ class Counters:
             self._next_expiry_at = deadline_at
         return reservation
 
-    def _find_places(self, demands: Sequence[Demand], now: float) -> _Places:
+    def _find_places(self, demands: Sequence[Demand], now: float) -> Places:
         limits = tuple([demand[0] for demand in demands])
-        pages: list[_Page] = []
+        pages: list[Page] = []
         for limit in limits:
             page = self._current.get(limit.window)
             if page is None or not page.starts_at <= now < page.ends_at:
@@ -244,10 +140,10 @@ class Counters:
             pages.append(page)
         if len(self._places) >= MAX_PLACES:
             self._places.clear()
-        places = self._places[tuple(map(id, limits))] = _Places(limits, pages)
+        places = self._places[tuple(map(id, limits))] = Places(limits, pages)
         return places
 
-    def _refuse(self, row: _Row, limit: Limit, wanted: int, now: float) -> Refusal:
+    def _refuse(self, row: Row, limit: Limit, wanted: int, now: float) -> Refusal:
         page, settled, held, counter = row[:4]
         ends_at = None if page.ends_at == inf else page.ends_at
         return refuse(limit, settled.get(counter, 0), held.get(counter, 0), wanted, ends_at, now)
@@ -259,7 +155,7 @@ class Counters:
         reservation.is_closed = True
         is_held = self._live.pop(reservation.id, None) is not None
         places = reservation.ticket
-        if not isinstance(places, _Places):
+        if not isinstance(places, Places):
             self._settle_by_name(reservation, actual, is_held)
             return
         for (page, settled, held, counter, _, kind, resource, strict_key), part in zip(places.rows, reservation.held, strict=True):
@@ -270,7 +166,7 @@ class Counters:
                     held[counter] = left
                 else:
                     held.pop(counter, None)
-            if kind == _LEASE:
+            if kind == LEASE:
                 continue
             used = actual.get(resource)
             if strict_key is not None:
@@ -281,7 +177,7 @@ class Counters:
                 continue
             if not page.is_dropped:
                 settled[counter] = settled.get(counter, 0) + used
-            if used > amount and kind == _HELD:
+            if used > amount and kind == HELD:
                 self._count_overrun(part, used)
 
     def _settle_by_name(self, reservation: Reservation, actual: Mapping[str, int], is_held: bool) -> None:
@@ -350,16 +246,16 @@ class Counters:
                 self._to_free.pop()
         return taken_back
 
-    def _turn(self, window: str | None, now: float) -> _Page:
+    def _turn(self, window: str | None, now: float) -> Page:
         """The page of the window that holds `now`, made at its first use; it becomes the current one of its kind."""
         found = LEASE_WINDOW if window is None else calendar_of(self._zone).window_at(window, now)
         page = self._pages.get(found.id)
         if page is None:
-            page = self._pages[found.id] = _Page(found)
+            page = self._pages[found.id] = Page(found)
         self._current[window] = page
         return page
 
-    def _page_named(self, window: str, window_id: str, now: float) -> _Page | None:
+    def _page_named(self, window: str, window_id: str, now: float) -> Page | None:
         page = self._pages.get(window_id)
         if page is None and calendar_of(self._zone).window_at(window, now).id == window_id:
             page = self._turn(window, now)

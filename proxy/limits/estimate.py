@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from proxy.limits.counting import STRICT_KEYS
 from proxy.limits.hidden_input import OPEN_ENDED, PLAIN, TOOL_PROMPT_TOKENS, TOOLS, known_hidden_tokens
 from proxy.limits.learned import WARM_SAMPLES, Learned
 from proxy.limits.limit import Demand, Limit, Reservation
+from proxy.limits.room import STRICT_KEYS
 from proxy.usage.tokens import Exactness
 
 MAX_MODELS = 2_000

@@ -16,8 +16,8 @@ from functools import lru_cache
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from proxy.limits.counting import MODE_RANKS, counted
 from proxy.limits.limit import Demand, Held, Limit
+from proxy.limits.room import MODE_RANKS, counted
 from proxy.limits.window import LEASES, Window, calendar_of
 from proxy.quota.redis_scripts import RENEW, RESERVE, SETTLE, Command, bulk, bulks
 

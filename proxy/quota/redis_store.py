@@ -33,8 +33,8 @@ import hiredis
 import structlog
 
 from proxy.errors import QuotaStoreError
-from proxy.limits.counting import fits, longest_wait, refuse
 from proxy.limits.limit import Demand, Limit, LimitStatus, Refusal, Reservation
+from proxy.limits.room import fits, longest_wait, refuse
 from proxy.quota.memory_store import MemoryQuotaStore
 from proxy.quota.redis_away import AwayAdmission
 from proxy.quota.redis_closings import Closings

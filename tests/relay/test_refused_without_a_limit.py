@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from proxy.limits.counting import Demand
-from proxy.limits.limit import Refusal
+from proxy.limits.limit import Demand, Refusal
 from proxy.quota.memory_store import MemoryQuotaStore
 from tests.relay.conftest import House
 from tests.relay.relay_house import request_bytes

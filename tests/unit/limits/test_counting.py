@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from proxy.limits.counting import FREE_PER_SWEEP, KEEP_ENDED_SECONDS, SHORT_WAIT_SECONDS, Counters, longest_wait
+from proxy.limits.counting import FREE_PER_SWEEP, KEEP_ENDED_SECONDS, Counters
 from proxy.limits.limit import Demand, Limit, Refusal, Reservation
+from proxy.limits.room import SHORT_WAIT_SECONDS, longest_wait
 
 UTC = ZoneInfo("UTC")
 NOON = 1_795_262_400.0  # 2026-11-21T12:00:00Z
