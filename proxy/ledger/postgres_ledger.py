@@ -23,7 +23,7 @@ import orjson
 
 from proxy.errors import LedgerError, RefusedRecord
 from proxy.ledger.columns import AT, Batch, storable_batch
-from proxy.ledger.ledger import Entry, RecordFilter, Repriced, StoredKey
+from proxy.ledger.ledger import Entry, GroupSums, RecordFilter, Repriced, StoredKey
 from proxy.ledger.migrations import queries
 from proxy.ledger.partitions import (
     FOREIGN_AT,
@@ -36,6 +36,7 @@ from proxy.ledger.partitions import (
 from proxy.ledger.postgres_copy import COPY_COLUMNS, FOREIGN_TEXT, copy_text, minted_texts, months_of
 from proxy.ledger.postgres_digests import digest_next, statements_by_digest
 from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
+from proxy.ledger.postgres_ranking import ranked_statement
 from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
 from proxy.ledger.reading import Row, SqlReading, key_values
 from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_columns, roll_up_sessions, series_id
@@ -47,7 +48,8 @@ from proxy.ledger.rows import (
     time_text,
     without_second_bills,
 )
-from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Piece, Statement
+from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Piece, Statement, checked_groups, pieces
+from proxy.ledger.summing import Totals
 from proxy.records import FIELDS, UsageRecord
 
 _JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
@@ -301,6 +303,17 @@ class PostgresLedger(SqlReading):
         if needed:
             await self._pool.transaction(lambda connection: make_partitions(connection, needed))
             self._months |= needed
+
+    async def sums(self, which: RecordFilter, group_by: Sequence[str] = (), limit: int = 1000) -> list[GroupSums]:
+        groups = checked_groups(group_by)
+        if not groups:
+            return await super().sums(which, groups, limit)
+        found = [await self._statements(piece, which, groups, ()) for piece in pieces(which, groups)]
+        partial = [statement for statements in found for statement in statements]
+        totals = Totals(len(groups), self._amount)
+        if partial:
+            totals.add(await self._fetch(ranked_statement(partial, len(groups), limit)))
+        return totals.ranked(groups, limit)
 
     async def _statements(
         self, piece: Piece, which: RecordFilter, groups: Sequence[str], starts: Sequence[int]

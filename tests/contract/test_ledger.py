@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -454,6 +455,48 @@ async def test_groups_rank_by_cost_then_tokens(ledger: Ledger) -> None:
     found = await ledger.sums(ALL, ("user",))
     assert [each.group["user"] for each in found] == ["dear", "big", "cheap", "unknown"]
     assert [each.group["user"] for each in await ledger.sums(ALL, ("user",), limit=2)] == ["dear", "big"]
+
+
+@pytest.mark.parametrize("groups", [("user",), ("team",), ("user", "team"), ("model", "outcome"), ("tag",)])
+async def test_the_first_groups_are_those_of_all_whatever_pieces_they_are_summed_from(
+    ledger: Ledger, groups: tuple[str, ...]
+) -> None:
+    chance = random.Random(11)
+    records = [
+        sample(
+            NOON - timedelta(minutes=7 * number, seconds=number),
+            user=f"user-{chance.randrange(9)}",
+            team=chance.choice([None, "None", "blue", "Ärzte", "zoo", "Zoo"]),
+            response_model=chance.choice([None, "m-1", "m-2"]),
+            outcome=chance.choice(["ok", "denied"]),
+            cost_usd=chance.choice([None, "0", "0.01", "0.02"]),
+            total_tokens=chance.choice([None, 0, 7]),
+            tags=chance.choice([None, {"a": "1"}, {"a": "2", "b": "1"}]),
+        )
+        for number in range(400)
+    ]
+    await ledger.append(records)
+    while await ledger.digest():
+        pass
+    which = RecordFilter(start_at=NOON - timedelta(minutes=2000, seconds=13), end_at=NOON - timedelta(minutes=61))
+    meant = [record for record in records if which.start_at <= datetime.fromisoformat(record.started_at) < which.end_at]  # type: ignore[operator]
+    sums: dict[tuple[str | None, ...], list[Any]] = {}
+    for record in meant:
+        model = record.response_model or record.request_model
+        for tag in [f"{name}={value}" for name, value in (record.tags or {}).items()] or [None]:
+            named = {"user": record.user, "team": record.team, "model": model, "outcome": record.outcome, "tag": tag}
+            found = sums.setdefault(tuple(named[name] for name in groups), [Decimal(0), 0, 0])
+            for at, amount in enumerate((Decimal(record.cost_usd or 0), record.total_tokens or 0, 1)):
+                found[at] += amount
+            if groups != ("tag",):
+                break
+    expected = sorted(sums, key=lambda names: (-sums[names][0], -sums[names][1], tuple(map(str, names))))
+    for limit in (1, 3, 5, 1000):
+        rows = await ledger.sums(which, groups, limit)
+        assert [tuple(row.group.values()) for row in rows] == expected[:limit]
+        assert [[row.sums.cost_usd, row.sums.total_tokens, row.sums.requests] for row in rows] == [
+            sums[names] for names in expected[:limit]
+        ]
 
 
 async def test_every_group(ledger: Ledger) -> None:
