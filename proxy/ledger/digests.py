@@ -1,8 +1,9 @@
-"""Sums of whole hours and days that were made beforehand: which questions they answer, and what is left to the roll-ups.
+"""Sums of whole hours, six hours, days and weeks, made beforehand: what they answer, and what is left to the roll-ups.
 
 A question is answered by a digest where its groups and filters are among the names that one kind of digest tells apart. Of the
-time asked for, whole days come from days, whole hours from hours, what is not digested (the last hour or two, hours that changed
-since) from the roll-ups; an interval that begins within an hour (time zones at :30) leaves that hour to them. The sum is the same.
+time asked for, each stretch comes from the widest digest that lies in it, and what is not digested (the last hour or two, hours
+that changed since) from the roll-ups; an interval that begins within an hour (time zones at :30) leaves that hour to them. The sum
+is the same.
 
 Pure. Not here: making them (postgres_digests.py), the sums of roll-ups and records (statements.py).
 """
@@ -10,7 +11,7 @@ Pure. Not here: making them (postgres_digests.py), the sums of roll-ups and reco
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,8 +26,8 @@ KINDS: tuple[tuple[str, ...], ...] = (
     (), ("team",), ("operation",), ("api",), ("provider", "model", "outcome"), ("user", "team"), ("key_id",),
 )  # fmt: skip
 """The fewest rows first."""
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
+WIDTHS = {"week": timedelta(days=7), "day": timedelta(days=1), "quarter": timedelta(hours=6), "hour": timedelta(hours=1)}
+"""The levels of digests, the widest first; each begins at a multiple of its width since the epoch."""
 BUCKET = timedelta(seconds=BUCKET_SECONDS)
 MAX_BUCKETS = 400
 """Where more quarters of an hour are left over, the digests are not made yet: everything comes from the roll-ups."""
@@ -47,34 +48,30 @@ def kind_for(which: RecordFilter, group_by: Sequence[str]) -> tuple[str, ...] | 
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """A stretch of time taken apart: beginnings of digested days, of digested hours, and of buckets that are left."""
+    """A stretch of time taken apart: by level the beginnings of digests, and those of buckets that are left."""
 
-    days: list[datetime]
-    hours: list[datetime]
+    spans: dict[str, list[datetime]]
     buckets: list[datetime]
 
 
-def cover(
-    start: datetime, end: datetime, edges: Sequence[datetime], days: Collection[datetime], hours: Collection[datetime]
-) -> Cover | None:
+def cover(start: datetime, end: datetime, edges: Sequence[datetime], marks: Mapping[str, Collection[datetime]]) -> Cover | None:
     """
     Args:
         start, end: whole buckets.
         edges: beginnings of intervals, in order, which nothing may reach over.
-        days, hours: those that are digested.
+        marks: of each level those that are digested.
 
     Returns:
         None where too much is left over.
     """
-    found = Cover([], [], [])
+    found = Cover({level: [] for level in WIDTHS}, [])
     at = start
     while at < end:
-        if at in days and at + DAY <= end and not _is_cut(edges, at, DAY):
-            found.days.append(at)
-            at += DAY
-        elif at in hours and at + HOUR <= end and not _is_cut(edges, at, HOUR):
-            found.hours.append(at)
-            at += HOUR
+        for level, width in WIDTHS.items():
+            if at in marks[level] and at + width <= end and not _is_cut(edges, at, width):
+                found.spans[level].append(at)
+                at += width
+                break
         else:
             found.buckets.append(at)
             if len(found.buckets) > MAX_BUCKETS:
@@ -93,7 +90,7 @@ def digest_statements(
     kind: Sequence[str], found: Cover, which: RecordFilter, group_by: Sequence[str], starts: Sequence[datetime]
 ) -> Iterator[Statement]:
     """Sums of the digested part, in the columns of statements.sums_statement. For PostgreSQL alone."""
-    for level, instants in (("day", found.days), ("hour", found.hours)):
+    for level, instants in found.spans.items():
         if instants:
             values = Parameters("$")
             groups = [f'r."{name}"' for name in group_by]
@@ -104,7 +101,7 @@ def digest_statements(
                 f"r.\"level\" = '{level}'",
                 f'r."at" >= {values.add(instants[0])} AND r."at" <= {values.add(instants[-1])}',
             ]
-            if len(instants) * _width(level) != instants[-1] - instants[0] + _width(level):
+            if len(instants) * WIDTHS[level] != instants[-1] - instants[0] + WIDTHS[level]:
                 conditions.append(f'r."at" = ANY({values.add(list(instants))}::timestamptz[])')
             conditions += _matches(values, which)
             columns = [*groups, *(count_sum(f'r."{name}"') for name in COUNT_NAMES), *(f'SUM(r."{name}")' for name in MONEY_FIELDS)]
@@ -124,10 +121,6 @@ def stretches(buckets: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]
         last = at
     if first is not None and last is not None:
         yield first, last + BUCKET
-
-
-def _width(level: str) -> timedelta:
-    return DAY if level == "day" else HOUR
 
 
 def _matches(values: Parameters, which: RecordFilter) -> list[str]:

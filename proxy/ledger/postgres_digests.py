@@ -1,6 +1,6 @@
-"""Digests in PostgreSQL: which there are, and the making of the next ones. What they are: digests.py, 0003_digests.sql.
+"""Digests in PostgreSQL: which there are, and the making of the next ones. What they are: digests.py, migrations 0003 and 0004.
 
-An hour is made when it has been over for a quarter of an hour, a day when its hours are. Whoever makes one holds a lock that
+An hour is made when it has been over for a quarter of an hour, a wider one when all in it are. Whoever makes one holds a lock that
 writers of roll-ups of hours that are over share: such a writer is seen as a whole, or takes the mark away after it. Writers of
 the current hour never meet it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from proxy.ledger.digests import DAY, HOUR, KINDS, NAMES, cover, digest_statements, is_whole, kind_for, stretches
+from proxy.ledger.digests import KINDS, NAMES, WIDTHS, cover, digest_statements, is_whole, kind_for, stretches
 from proxy.ledger.ledger import RecordFilter
 from proxy.ledger.postgres_pool import Connection
 from proxy.ledger.reading import Row
@@ -34,17 +34,36 @@ _NEXT_HOURS = f"""
 SELECT hour FROM generate_series({_FIRST_DAY}, {_LAST_HOUR}, '1 hour') AS hour
 WHERE NOT EXISTS (SELECT 1 FROM "digested" WHERE "level" = 'hour' AND "at" = hour) ORDER BY hour DESC LIMIT {HOURS_AT_ONCE}
 """  # noqa: S608 -- as above
-_NEXT_DAY = f"""
-SELECT day FROM generate_series({_FIRST_DAY}, {_LAST_HOUR} - INTERVAL '23 hours', '1 day') AS day
-WHERE NOT EXISTS (SELECT 1 FROM "digested" WHERE "level" = 'day' AND "at" = day)
-    AND 24 = (SELECT COUNT(*) FROM "digested" WHERE "level" = 'hour' AND "at" >= day AND "at" < day + INTERVAL '1 day')
-ORDER BY day DESC LIMIT 1
-"""  # noqa: S608 -- as above
+_INTERVALS = {"week": "7 days", "day": "1 day", "quarter": "6 hours"}
 _MARKS = """SELECT "level", "at" FROM "digested" AS d WHERE "at" >= $1 AND "at" < $2"""
-_MARKS_BY_DAYS = f"""{_MARKS} AND ("level" = 'day' OR NOT EXISTS (
-    SELECT 1 FROM "digested" AS whole WHERE whole."level" = 'day' AND whole."at" = date_bin('1 day', d."at", {_EPOCH})
-        AND whole."at" >= $1 AND whole."at" + INTERVAL '1 day' <= $2
+
+
+def _next(level: str, lower: str) -> str:
+    """The newest that is missing and whose parts are there."""
+    interval = f"INTERVAL '{_INTERVALS[level]}'"
+    return f"""
+SELECT start FROM generate_series(
+    date_bin({interval}, {_FIRST_DAY}, {_EPOCH}), {_LAST_HOUR} + INTERVAL '1 hour' - {interval}, {interval}
+) AS start
+WHERE NOT EXISTS (SELECT 1 FROM "digested" WHERE "level" = '{level}' AND "at" = start)
+    AND {WIDTHS[level] // WIDTHS[lower]} =
+        (SELECT COUNT(*) FROM "digested" WHERE "level" = '{lower}' AND "at" >= start AND "at" < start + {interval})
+ORDER BY start DESC LIMIT 1
+"""  # noqa: S608 -- as above
+
+
+def _outside(wide: str) -> str:
+    """Of the marks those that lie in no digested `wide` of the stretch; those of that width and wider stay."""
+    kept = ", ".join(f"'{level}'" for level, width in WIDTHS.items() if width >= WIDTHS[wide])
+    interval = _INTERVALS[wide]
+    return f""" AND ("level" IN ({kept}) OR NOT EXISTS (
+    SELECT 1 FROM "digested" AS whole WHERE whole."level" = '{wide}' AND whole."at" = date_bin('{interval}', d."at", {_EPOCH})
+        AND whole."at" >= $1 AND whole."at" + INTERVAL '{interval}' <= $2
 ))"""  # noqa: S608 -- as above
+
+
+_MARKS_BY_DAYS = f"{_MARKS} AND \"level\" <> 'week'{_outside('day')}"
+_MARKS_BY_WEEKS = f"{_MARKS}{_outside('day')}{_outside('week')}"
 
 
 def _insert(level: str, at: str, names: str, sums: Sequence[str], source: str, sets: str) -> str:
@@ -68,34 +87,43 @@ _DIGEST_HOURS = _insert(
     f"{_HOUR_OF_BUCKET}, GROUPING SETS ({_SETS})",
 )
 _PLAIN_NAMES = ", ".join(f'r."{name}"' for name in ("kind", *NAMES))
-_DIGEST_DAY = _insert(
-    "day",
-    "$1",
-    _PLAIN_NAMES,
-    [f'SUM(r."{name}")' for name in (*COUNT_NAMES, *MONEY_FIELDS)],
-    '"digests" AS r WHERE r."level" = \'hour\' AND r."at" >= $1 AND r."at" < $1 + INTERVAL \'1 day\'',
-    _PLAIN_NAMES,
-)
+
+
+def _digest(level: str, lower: str) -> str:
+    return _insert(
+        level,
+        "$1",
+        _PLAIN_NAMES,
+        [f'SUM(r."{name}")' for name in (*COUNT_NAMES, *MONEY_FIELDS)],
+        f'"digests" AS r WHERE r."level" = \'{lower}\' AND r."at" >= $1 AND r."at" < $1 + INTERVAL \'{_INTERVALS[level]}\'',
+        _PLAIN_NAMES,
+    )
+
+
+_LEVELS = (("quarter", "hour"), ("day", "quarter"), ("week", "day"))
+_WIDER = [(level, _next(level, lower), _digest(level, lower)) for level, lower in _LEVELS]
+"""Level, what finds the next one, what makes it; each from the level below."""
 _FORGET = 'DELETE FROM "digests" WHERE "level" = $1 AND "at" = ANY($2::timestamptz[])'
 _MARK = 'INSERT INTO "digested" ("level", "at") SELECT $1, unnest($2::timestamptz[])'
 
 
 async def digest_next(connection: Connection) -> bool:
-    """Make the newest hours that are missing, or a day; False where nothing is. For use inside a transaction."""
+    """Make the newest hours that are missing, or a wider one; False where nothing is. For use inside a transaction."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK_ID)
     hours = sorted(row[0] for row in await connection.fetch(_NEXT_HOURS))
     if hours:
         await connection.execute(_FORGET, "hour", hours)
-        await connection.execute(_DIGEST_HOURS, hours[0], hours[-1] + HOUR, hours)
+        await connection.execute(_DIGEST_HOURS, hours[0], hours[-1] + WIDTHS["hour"], hours)
         await connection.execute(_MARK, "hour", hours)
         return True
-    day = await connection.fetchval(_NEXT_DAY)
-    if day is None:
-        return False
-    await connection.execute(_FORGET, "day", [day])
-    await connection.execute(_DIGEST_DAY, day)
-    await connection.execute(_MARK, "day", [day])
-    return True
+    for level, find, make in _WIDER:
+        start = await connection.fetchval(find)
+        if start is not None:
+            await connection.execute(_FORGET, level, [start])
+            await connection.execute(make, start)
+            await connection.execute(_MARK, level, [start])
+            return True
+    return False
 
 
 async def statements_by_digest(
@@ -117,11 +145,14 @@ async def statements_by_digest(
     if kind is None or start is None or end is None or end - start < timedelta(hours=2):
         return None
     edges = [datetime.fromtimestamp(at, UTC) for at in starts]
-    has_whole_days = all(is_whole(edge, DAY) for edge in edges)
-    marks = await fetch(Statement(_MARKS_BY_DAYS if has_whole_days else _MARKS, [start, end]))
-    days, hours = ({at for level, at in marks if level == wanted} for wanted in ("day", "hour"))
-    found = cover(start, end, edges, days, hours)
-    if found is None or not (found.days or found.hours):
+    text = _MARKS
+    if all(is_whole(edge, WIDTHS["day"]) for edge in edges):
+        text = _MARKS_BY_WEEKS if all(is_whole(edge, WIDTHS["week"]) for edge in edges) else _MARKS_BY_DAYS
+    marks: dict[str, set[datetime]] = {level: set() for level in WIDTHS}
+    for level, at in await fetch(Statement(text, [start, end])):
+        marks[level].add(at)
+    found = cover(start, end, edges, marks)
+    if found is None or not any(found.spans.values()):
         return None
     left = (Piece("rollups", *stretch) for stretch in stretches(found.buckets))
     return [

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.ledger.digests import KINDS, cover, kind_for, kind_number, stretches
+from proxy.ledger.digests import KINDS, WIDTHS, cover, kind_for, kind_number, stretches
 from proxy.ledger.ledger import Ledger, RecordFilter, Repriced
 from proxy.ledger.statements import Statement
 from tests.ledger_house import LedgerHouse, ledger_house, one_postgres
@@ -20,7 +20,7 @@ from tests.sample_records import sample
 from tests.servers import PostgresServer
 
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-START = TODAY - timedelta(days=4)
+START = TODAY - timedelta(days=16)
 QUESTIONS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
     ((), {}), (("user",), {}), (("team", "user"), {"user": "u-1"}), (("provider", "model"), {}), (("operation",), {}),
     (("key_id",), {}), (("outcome",), {"provider": "p-1"}), (("api",), {}), ((), {"outcome": "denied"}), (("user", "model"), {}),
@@ -45,10 +45,10 @@ async def house(tmp_path: Path, postgres: Callable[[], PostgresServer]) -> Async
 
 
 def records(count: int = 400, first: int = 0) -> list[Any]:
-    """One every 13 minutes and 7 seconds, over four days."""
+    """One every 57 minutes and 7 seconds, over sixteen days: a whole week is among them."""
     return [
         sample(
-            START + number * timedelta(minutes=13, seconds=7),
+            START + number * timedelta(minutes=57, seconds=7),
             user=f"u-{number % 3}",
             team=f"t-{number % 2}",
             key_id=f"k-{number % 4}",
@@ -102,6 +102,8 @@ async def test_answers_are_the_same_with_digests_and_without(house: LedgerHouse)
     await ledger.sums(RecordFilter(start_at=START, end_at=TODAY))
     assert not any('"rollups"' in text or '"usage_records"' in text for text in asked if "MIN" not in text)
     assert await digest_all(ledger) == 0
+    levels = await fetch(Statement('SELECT "level", COUNT(*) FROM "digested" GROUP BY "level"'))
+    assert {level for level, count in levels if count} == set(WIDTHS)
 
 
 async def test_what_changes_later_is_seen_at_once_and_digested_again(house: LedgerHouse) -> None:
@@ -171,16 +173,18 @@ def test_kinds_and_their_numbers() -> None:
 
 
 def test_a_stretch_is_covered_once_and_whole() -> None:
-    days = {START + timedelta(days=at) for at in range(4)}
-    hours = {START + timedelta(hours=at) for at in range(90)}
-    start, end = START + timedelta(hours=22, minutes=15), START + timedelta(days=3, hours=19, minutes=30)
-    edge = START + timedelta(days=1, hours=5, minutes=30)
-    found = cover(start, end, [start, edge], days, hours)
+    first = datetime(2026, 10, 1, tzinfo=UTC)  # a week since the epoch begins
+    marks = {level: {first + width * at for at in range(int(timedelta(days=20) / width))} for level, width in WIDTHS.items()}
+    start, end = first + timedelta(hours=22, minutes=15), first + timedelta(days=17, hours=19, minutes=30)
+    edge = first + timedelta(days=1, hours=5, minutes=30)
+    found = cover(start, end, [start, edge], marks)
     assert found is not None
-    assert found.days == [START + timedelta(days=2)]
-    assert edge.replace(minute=0) not in found.hours
-    whole = [(at, at + timedelta(days=1)) for at in found.days] + [(at, at + timedelta(hours=1)) for at in found.hours]
+    assert found.spans["week"] == [first + timedelta(days=7)]
+    assert found.spans["day"] == [first + timedelta(days=at) for at in (2, 3, 4, 5, 6, 14, 15, 16)]
+    assert found.spans["quarter"][:3] == [first + timedelta(days=1, hours=at) for at in (6, 12, 18)]
+    assert edge.replace(minute=0) not in found.spans["hour"]
+    whole = [(at, at + WIDTHS[level]) for level, instants in found.spans.items() for at in instants]
     whole = sorted(whole + list(stretches(found.buckets)))
     assert (whole[0][0], whole[-1][1]) == (start, end)
     assert all(one[1] == other[0] for one, other in pairwise(whole))
-    assert cover(start, end, [], set(), set()) is None or len(found.buckets) <= 400
+    assert cover(start, end, [], {level: set() for level in WIDTHS}) is None
