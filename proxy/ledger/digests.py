@@ -86,27 +86,28 @@ def _is_cut(edges: Sequence[datetime], at: datetime, width: timedelta) -> bool:
     return place < len(edges) and edges[place] < at + width
 
 
-def digest_statements(
+def digest_statement(
     kind: Sequence[str], found: Cover, which: RecordFilter, group_by: Sequence[str], starts: Sequence[datetime]
-) -> Iterator[Statement]:
+) -> Statement:
     """Sums of the digested part, in the columns of statements.sums_statement. For PostgreSQL alone."""
-    for level, instants in found.spans.items():
-        if instants:
-            values = Parameters("$")
-            groups = [f'r."{name}"' for name in group_by]
-            if starts:
-                groups.insert(0, f'width_bucket(r."at", {values.add(list(starts))}::timestamptz[]) - 1')
-            conditions = [
-                f'r."kind" = {values.add(kind_number(kind))}',
-                f"r.\"level\" = '{level}'",
-                f'r."at" >= {values.add(instants[0])} AND r."at" <= {values.add(instants[-1])}',
-            ]
-            if len(instants) * WIDTHS[level] != instants[-1] - instants[0] + WIDTHS[level]:
-                conditions.append(f'r."at" = ANY({values.add(list(instants))}::timestamptz[])')
-            conditions += _matches(values, which)
-            columns = [*groups, *(count_sum(f'r."{name}"') for name in COUNT_NAMES), *(f'SUM(r."{name}")' for name in MONEY_FIELDS)]
-            text = f'SELECT {", ".join(columns)} FROM "digests" AS r WHERE {" AND ".join(conditions)}'  # noqa: S608 -- names from closed lists
-            yield Statement(text + (f" GROUP BY {', '.join(groups)}" if groups else ""), values.values)
+    values = Parameters("$")
+    groups = [f'r."{name}"' for name in group_by]
+    if starts:
+        groups.insert(0, f'width_bucket(r."at", {values.add(list(starts))}::timestamptz[]) - 1')
+    spans = [_within(values, level, instants) for level, instants in found.spans.items() if instants]
+    conditions = [f'r."kind" = {values.add(kind_number(kind))}', f"({' OR '.join(spans)})", *_matches(values, which)]
+    columns = [*groups, *(count_sum(f'r."{name}"') for name in COUNT_NAMES), *(f'SUM(r."{name}")' for name in MONEY_FIELDS)]
+    text = f'SELECT {", ".join(columns)} FROM "digests" AS r WHERE {" AND ".join(conditions)}'  # noqa: S608 -- names from closed lists
+    return Statement(text + (f" GROUP BY {', '.join(groups)}" if groups else ""), values.values)
+
+
+def _within(values: Parameters, level: str, instants: Sequence[datetime]) -> str:
+    """The condition for the digests of one level that begin at these instants."""
+    first, last = instants[0], instants[-1]
+    text = f'r."level" = \'{level}\' AND r."at" >= {values.add(first)} AND r."at" <= {values.add(last)}'
+    if len(instants) * WIDTHS[level] != last - first + WIDTHS[level]:
+        text += f' AND r."at" = ANY({values.add(list(instants))}::timestamptz[])'
+    return f"({text})"
 
 
 def stretches(buckets: Iterable[datetime]) -> Iterator[tuple[datetime, datetime]]:

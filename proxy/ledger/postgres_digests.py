@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from proxy.ledger.digests import KINDS, NAMES, WIDTHS, cover, digest_statements, is_whole, kind_for, stretches
+from proxy.ledger.digests import KINDS, NAMES, WIDTHS, cover, digest_statement, is_whole, kind_for, stretches
 from proxy.ledger.ledger import RecordFilter
 from proxy.ledger.postgres_pool import Connection
 from proxy.ledger.reading import Row
@@ -156,6 +156,6 @@ async def statements_by_digest(
         return None
     left = (Piece("rollups", *stretch) for stretch in stretches(found.buckets))
     return [
-        *digest_statements(kind, found, which, group_by, edges),
+        digest_statement(kind, found, which, group_by, edges),
         *(sums_statement(dialect, one, which, group_by, starts) for one in left),
     ]
