@@ -6,6 +6,7 @@ so that calls answered a moment before the restart count as well.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -27,18 +28,45 @@ PATH = "/internal/seed"
 def add_seeding(app: web.Application, drain_now: Callable[[], Awaitable[object]]) -> None:
     """Offer the seed; `drain_now` moves everything that is spooled into the ledger."""
 
+    async def count(context: Context) -> list[SeedCount]:
+        await drain_now()
+        return await seed_counts(context.ledger, context.rules, context.clock())
+
+    seeds = Shared(count)
+
     async def show_seed(request: web.Request) -> web.Response:
         transport = request.transport
         if transport is None or not isinstance(transport.get_extra_info("sockname"), (str, bytes)):
             raise ApiError(404, "not_found", "no such path")
-        context: Context = context_of(request)
-        await drain_now()
-        counts = await seed_counts(context.ledger, context.rules, context.clock())
+        counts = await seeds.get(context_of(request))
         return json_reply(
             {"counts": [{"counter": c.counter, "window": c.window, "window_id": c.window_id, "amount": c.amount} for c in counts]}
         )
 
     app.router.add_get(PATH, show_seed)
+
+
+class Shared:
+    """One count for all who ask while it waits to begin: workers that start together do not sum the month once each."""
+
+    def __init__(self, count: Callable[[Context], Awaitable[list[SeedCount]]]) -> None:
+        self._count = count
+        self._lock = asyncio.Lock()
+        self._begun = 0
+        self._last: list[SeedCount] = []
+
+    async def get(self, context: Context) -> list[SeedCount]:
+        """What a count says that began after this was asked."""
+        begun = self._begun
+        async with self._lock:
+            if self._begun == begun:
+                self._begun += 1
+                try:
+                    self._last = await self._count(context)
+                except BaseException:
+                    self._begun -= 1  # it says nothing: whoever waits counts again
+                    raise
+            return self._last
 
 
 async def seed_counts(ledger: Ledger, rules: Rules, now: float) -> list[SeedCount]:
