@@ -52,20 +52,18 @@ class Shared:
     def __init__(self, count: Callable[[Context], Awaitable[list[SeedCount]]]) -> None:
         self._count = count
         self._lock = asyncio.Lock()
-        self._begun = 0
+        self._begun = self._counted = 0
+        """Numbers of the count that began last and of the last that came to an end."""
         self._last: list[SeedCount] = []
 
     async def get(self, context: Context) -> list[SeedCount]:
         """What a count says that began after this was asked."""
         begun = self._begun
         async with self._lock:
-            if self._begun == begun:
-                self._begun += 1
-                try:
-                    self._last = await self._count(context)
-                except BaseException:
-                    self._begun -= 1  # it says nothing: whoever waits counts again
-                    raise
+            if self._counted <= begun:
+                self._begun = number = self._begun + 1
+                self._last = await self._count(context)
+                self._counted = number
             return self._last
 
 
