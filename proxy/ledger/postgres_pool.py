@@ -117,6 +117,7 @@ class PostgresPool:
                 "idle_in_transaction_session_timeout": f"{WRITE_SECONDS}s",
                 "timezone": "UTC",
                 "jit": "off",
+                "parallel_setup_cost": "20000",  # helpers for long scans only: sums of 30 ms wait for them longer than they take
             },
         )
 
