@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from playwright.sync_api import sync_playwright
 
-from tests.bench.answers import digest, progress
+from tests.bench.answers import digest, progress, quiet
 from tests.bench.big_ledger import DAYS, SETTINGS, fill
 from tests.bench.load import Bench
 from tests.bench.machine import BenchError, cpu_seconds, work_folder
@@ -48,6 +48,7 @@ def run(report: Report, rows: int, database: str | None, loads: int) -> None:
         stack.callback(bench.close)
         subject = stack.enter_context(Subject("screen", bench, env={"DATABASE_URL": url}))
         subject.start(bench)
+        asyncio.run(quiet(url))
         table = Table(
             "The overview in Chromium",
             f"{shape}, over {DAYS} days. Milliseconds from asking for the page until every panel has its figures, medians "
