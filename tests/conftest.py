@@ -23,6 +23,8 @@ settings.load_profile("steady")
 
 FROM_DEBIAN = frozenset(("browser", "promtool"))
 """Fixtures that need a Debian package (chromium, prometheus), which no wheel brings."""
+SYSTEM = ("tests/browser/", "tests/deploy/")
+"""Where tests with them are, and where .ci/run looks for them: elsewhere one of that name would never run."""
 
 LONGEST_FIRST = (
     "e2e/test_sdk_refusals",
@@ -55,6 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         if FROM_DEBIAN & set(getattr(item, "fixturenames", ())):
+            if not item.nodeid.startswith(SYSTEM):
+                raise pytest.UsageError(f"{item.nodeid} uses {', '.join(FROM_DEBIAN)}: its place is below {' or '.join(SYSTEM)}")
             item.add_marker("system")
     items.sort(key=_turn)
 

@@ -53,7 +53,7 @@ export function Deliveries() {
   const retry = async (row) =>
     (await attempt(() => send("POST", `alerts/deliveries/${encodeURIComponent(row.id)}/retry`), `Goes to ${row.destination} again within a minute`)) && load.reload();
   const columns = offers("POST", "/alerts/deliveries/{id}/retry")
-    ? [...COLUMNS, { key: "retry", head: "", cell: (row) => row.state === "dead" && html`<button class="quiet-button" onClick=${() => retry(row)}>Try again</button>` }]
+    ? [...COLUMNS, { key: "retry", head: "Again", explain: "Send a message that was given up once more", cell: (row) => row.state === "dead" && html`<button class="quiet-button" onClick=${() => retry(row)}>Try again</button>` }]
     : COLUMNS;
   return html`
     <${Panel} title="Deliveries" explain="Messages on their way, sent, and given up">
