@@ -64,6 +64,7 @@ class Answer(Watched):
         "_held",
         "_held_bytes",
         "_is_counted_drain",
+        "_is_verbatim",
         "_meter",
         "_meter_fault",
         "_remover",
@@ -107,6 +108,8 @@ class Answer(Watched):
         self._meter_fault: str | None = None
         self._remover: UsageEventRemover | None = None
         self._way = "streamed"
+        self._is_verbatim = False
+        """A stream whose chunks can go to the client in the provider's framing."""
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._drained_bytes = 0
@@ -131,6 +134,15 @@ class Answer(Watched):
                 self._choose_way(head, weighing)
         if self._way == "streamed" and self.upgraded is None and not self.is_draining:
             self._begin_streaming()
+
+    def answer_chunk(self, data: bytes, size: int) -> bool:
+        """Nearly every chunk of a stream: nothing in it is counted, taken out or held back, so it goes out as it is. Through
+        parser, meter and framing it would go 280 bytecodes, so it goes 190."""
+        meter, remover = self._meter, self._remover
+        if self._is_verbatim and meter is not None and (remover is None or remover.passes(data)) and meter.skips(data, size):
+            self.client.write(data)
+            return True
+        return False
 
     def answer_body(self, data: bytes) -> None:
         meter, weighing = self._meter, self.weighing
@@ -211,6 +223,7 @@ class Answer(Watched):
         if self.done.done() or self.is_draining:
             return
         self.is_draining = True
+        self._is_verbatim = False
         self.out.drop()
         weighing = self.weighing
         stats, settings = self.state.stats, self.state.rules.settings
@@ -358,6 +371,7 @@ class Answer(Watched):
         assert self._head is not None
         is_changed = self._remover is not None or self._adds_usage_event()
         self._begin(b"", None if is_changed else self._head.content_length)
+        self._is_verbatim = self.out.is_chunked
 
     def _begin(self, lines: bytes, size: int | None) -> None:
         assert self._head is not None

@@ -23,7 +23,7 @@ _FORBIDDEN_TRAILERS = frozenset(
 class Outgoing:
     """One answer's way out. Nothing is written before `flush`."""
 
-    __slots__ = ("_client", "_is_chunked", "_is_close_delimited", "_parts", "_request", "has_begun", "keep_alive")
+    __slots__ = ("_client", "_is_close_delimited", "_parts", "_request", "has_begun", "is_chunked", "keep_alive")
 
     def __init__(self, client: ClientConnection, request: RequestHead, keep_alive: bool) -> None:
         self.has_begun = False
@@ -33,7 +33,8 @@ class Outgoing:
         self._client = client
         self._request = request
         self._parts: list[bytes] = []
-        self._is_chunked = False
+        self.is_chunked = False
+        """The client gets chunks."""
         self._is_close_delimited = False
 
     def informational(self, status: int, headers: Sequence[Header]) -> None:
@@ -50,7 +51,7 @@ class Outgoing:
             if self._request.is_http10:
                 self._is_close_delimited, self.keep_alive = True, False
             else:
-                self._is_chunked, framing = True, b"Transfer-Encoding: chunked\r\n"
+                self.is_chunked, framing = True, b"Transfer-Encoding: chunked\r\n"
         if self._client.state.is_stopping:
             self.keep_alive = False
         if not self.keep_alive:
@@ -64,14 +65,14 @@ class Outgoing:
         """A piece of the body."""
         if not data:
             return
-        if self._is_chunked:
+        if self.is_chunked:
             self._parts += (b"%x\r\n" % len(data), data, b"\r\n")
         else:
             self._parts.append(data)
 
     def end(self, trailers: Iterable[Header]) -> None:
         """The body is complete."""
-        if self._is_chunked:
+        if self.is_chunked:
             lines = [name + b": " + value + b"\r\n" for name, value in trailers if name.lower() not in _FORBIDDEN_TRAILERS]
             self._parts.append(b"0\r\n%b\r\n" % b"".join(lines))
 

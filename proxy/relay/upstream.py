@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import httptools
 
 from proxy.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
+from proxy.relay.chunks import LOST, after_head, missing_of_chunk, whole_chunk
 from proxy.relay.clock import NEVER, Watched
 from proxy.routing.headers import Header, MalformedHead
 from proxy.routing.response_head import ResponseHead, read_response_head
@@ -30,6 +31,9 @@ class AnswerSink(Protocol):
 
     def answer_informational(self, status: int, headers: list[Header]) -> None: ...
     def answer_head(self, head: ResponseHead) -> None: ...
+    def answer_chunk(self, data: bytes, size: int) -> bool:
+        """One whole chunk of `size` bytes, framing included, which the parser has not seen. False: not taken."""
+
     def answer_body(self, data: bytes) -> None: ...
     def answer_ended(self, trailers: list[Header]) -> None: ...
     def answer_failed(self, error: UpstreamError) -> None: ...
@@ -77,6 +81,8 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self._has_garbage = False
         self._until_close = False
         self._is_waiting_for_upload = False
+        self._missing_of_chunk = LOST
+        """Bytes until the next chunk begins, where the answer is in chunks."""
 
     # ── what exchange.py calls ──
 
@@ -148,8 +154,15 @@ class UpstreamConnection(asyncio.Protocol, Watched):
         self.has_answer_byte = True
         self.deadline = self.pool.clock.now + self.pool.provider.between_bytes_timeout_seconds
         try:
+            if self._missing_of_chunk == 0 and (size := whole_chunk(data)) and sink.answer_chunk(data, size):
+                return  # past the parser, which stands between two chunks before and after
             rest, error = self._parse(data)
-            if not self._is_head_given and error is None:
+            if self._missing_of_chunk != LOST:
+                self._missing_of_chunk = missing_of_chunk(data, self._missing_of_chunk)
+            elif not self._is_head_given and error is None:
+                if self._head is not None and self._head.is_chunked and not self._head_bytes:
+                    begin = after_head(data)
+                    self._missing_of_chunk = missing_of_chunk(data, begin) if begin != LOST else LOST
                 self._head_bytes += len(data)
                 if self._head_bytes > MAX_RESPONSE_HEAD_BYTES and self._is_head_too_large():
                     self._head, error = None, UpstreamBroken("the provider's response head is larger than 256 KiB")

@@ -92,8 +92,7 @@ def configure_logs(level: str = "info", stream: TextIO | None = None, *, is_cons
     root = logging.getLogger()
     root.handlers[:] = [lines]
     root.setLevel(level.upper())
-    for talker in ("aiohttp.access", "watchfiles.main"):  # a line for each answer of control's, for each saved file
-        logging.getLogger(talker).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # it has a line for each answer of control's
 
 
 def _clean(name: str, value: object, depth: int) -> object:

@@ -126,6 +126,7 @@ def _before_last_brace(body: bytes, text: bytes) -> bytes | None:
 _SUSPECT = re.compile(rb'"choices"\s*+:\s*+\[\s*+\]')
 _CHOICES = b'"choices"'
 _CHOICES_VALUE = re.compile(rb'"choices"\s*+(?::\s*+(?:\[\s*+(.)?)?)?', re.DOTALL)
+_FRAMED_ENDS = (b"\n\n\r\n", b"\r\n\r\n\r\n")
 _EVENT_END = re.compile(rb"\n\r?\n")
 _DATA = b"data:"
 _DATA_LINE = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
@@ -147,6 +148,10 @@ class UsageEventRemover:
         self._scanned = 0  # how much of it has been looked through
         self._state = _START
         self._carry = b""  # last bytes of an event being passed on, for its end may be split
+
+    def passes(self, framed: bytes) -> bool:
+        """Whether a whole HTTP chunk, framing included, would come out of `feed` as it is and leave nothing behind."""
+        return self._state == _START and not self._held and framed.endswith(_FRAMED_ENDS) and _SUSPECT.search(framed) is None
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go to the client now."""

@@ -62,6 +62,7 @@ class Meter:
         "_facts",
         "_final",
         "_found",
+        "_framed_ends",
         "_framing",
         "_gathered",
         "_gathered_bytes",
@@ -129,6 +130,7 @@ class Meter:
         self._estimate = OutputEstimate()
         self._head = b""
         self._boundary: tuple[bytes, ...] = ()
+        self._framed_ends: tuple[bytes, ...] = ()
         self._needles: tuple[bytes, ...] = ()
         self._is_locked = self._is_wrapped = False
         self._event_count = self._offset = self._parsed_to = self._raw_bytes = 0
@@ -155,6 +157,18 @@ class Meter:
         self._gathered_bytes += len(chunk)
         if self._gathered_bytes > LONG_BYTES:  # perhaps vectors, which are not parsed whole
             self._go_general_way()
+
+    def skips(self, framed: bytes, size: int) -> bool:
+        """Whether a whole HTTP chunk, framing included, has nothing that is counted: then it is taken as if its payload of
+        `size` bytes had been fed. If not, feed the payload."""
+        offset = self._offset + size
+        if not self._is_quick or offset >= self._sample_at or not framed.endswith(self._framed_ends):
+            return False
+        for needle in self._needles:
+            if framed.rfind(needle) >= 0:
+                return False
+        self._offset = offset
+        return True
 
     def reading(self) -> Reading:
         """What is known now; estimates come with finish() only."""
@@ -217,6 +231,7 @@ class Meter:
                 self._head = piece
                 return
             self._framing, self._boundary, self._head = framing, framing.quick_ends, b""
+            self._framed_ends = tuple([end + b"\r\n" for end in framing.quick_ends])
             self._found.is_stream = not isinstance(framing, JsonDocumentFraming)
             self._is_wrapped = isinstance(framing, AwsEventStreamFraming)
         block = framing.take(piece)

@@ -57,6 +57,31 @@ async def test_each_piece_goes_out_in_the_turn_it_came(house: House) -> None:
             assert await next_chunk(client) == piece
 
 
+@pytest.mark.parametrize("body", [STREAMING, STREAMING_WITH_USAGE], ids=["usage event taken out", "usage event asked for"])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_chunks_that_come_one_by_one_go_out_in_the_clients_framing(house: House, body: bytes, version: str) -> None:
+    pieces = [*words(*"abcdef"), FINISH, USAGE_EVENT, DONE]
+    gates = [asyncio.Event() for _ in pieces]
+    script = [ReadRequest(), Send(chunked_head())]
+    for gate, piece in zip(gates, pieces, strict=True):
+        script += [WaitFor(gate), Send(chunk(piece))]
+    async with house([[*script, Send(chunk(b""))]]) as (relay, _):
+        client = await relay.client()
+        client.send(request_bytes(body=body).replace(b"HTTP/1.1", b"HTTP/" + version.encode()))
+        await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 30)
+        for gate, piece in zip(gates, pieces, strict=True):
+            gate.set()
+            if piece == USAGE_EVENT and body == STREAMING:
+                await asyncio.sleep(0.05)
+            elif version == "1.1":
+                assert await next_chunk(client) == piece
+            else:
+                assert await asyncio.wait_for(client.reader.readexactly(len(piece)), 30) == piece
+        assert await asyncio.wait_for(client.reader.read(100), 30) == (b"0\r\n\r\n" if version == "1.1" else b"")
+        record = await relay.record()
+        assert (record.input_tokens, record.output_tokens, record.usage_source, record.outcome) == (9, 3, "reported", "ok")
+
+
 @pytest.mark.parametrize("size", [1, 7, 0], ids=["byte by byte", "by sevens", "at once"])
 async def test_however_it_is_cut_it_arrives_as_it_was_sent(house: House, size: int) -> None:
     body = SHORT_STREAM + USAGE_EVENT + DONE
