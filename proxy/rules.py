@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -136,6 +137,17 @@ class Rules:
     _plans: dict[tuple[Caller, str, str | None], Plan] = field(default_factory=dict, repr=False, compare=False)
     _own_callers: dict[str, Caller] = field(default_factory=dict, repr=False, compare=False)
     _spoken_for: dict[tuple[Caller, str], Caller] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def _callers_by_user(self) -> dict[str, tuple[Caller, ...]]:
+        found: dict[str, list[Caller]] = {}
+        for caller in self.callers.values():
+            found.setdefault(caller.user, []).append(caller)
+        return {user: tuple(callers) for user, callers in found.items()}
+
+    def callers_of(self, user: str) -> tuple[Caller, ...]:
+        """The user's virtual keys."""
+        return self._callers_by_user.get(user, ())
 
     def caller_of(self, key: str) -> Caller | None:
         """The caller a virtual key stands for; None where the key is not listed."""

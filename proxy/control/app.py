@@ -134,9 +134,10 @@ def _guarded(route: Route) -> Call:
             if route.path.startswith("/users/{id}"):
                 request.match_info["id"] = context_of(request).rules.user_name(request.match_info["id"])
             if is_change:
-                reply = await route.call(request)
-                context_of(request).kept_answers.forget()
-                return reply
+                try:
+                    return await route.call(request)
+                finally:
+                    context_of(request).kept_answers.forget()
             if route.is_shared:
                 return await _answer_again(route.call, request, identity)
         return await route.call(request)
@@ -152,9 +153,10 @@ async def _answer_again(call: Call, request: web.Request, identity: Identity) ->
     reply = None if age_seconds is None else kept.find(question, age_seconds, now)
     if reply is not None:
         return reply
+    generation = kept.generation
     made = await call(request)
     if age_seconds is not None or question in kept:
-        kept.keep(question, made, now)
+        kept.keep(question, made, now, generation)
     return made
 
 

@@ -19,15 +19,15 @@ from proxy.records import UsageRecord, as_dict
 
 MAX_VIEWERS = 200
 QUEUE_BEATS = 40
-BEAT_SECONDS = 0.25
-"""What happens meanwhile goes out together."""
+BEAT_SECONDS = 0.5
+"""What happens meanwhile goes out together: for fifty viewers each beat is a hundred writes, of control and of a worker."""
 RATE_SECONDS = 1.0
 CALLS_PER_BEAT = 10
 """Calls shown one by one in a beat; more than these nobody can read."""
 
 
 class Beat(NamedTuple):
-    """What happened in a quarter of a second, as server-sent events."""
+    """What happened in half a second, as server-sent events."""
 
     events: bytes
     calls: int
@@ -51,6 +51,8 @@ class LiveFeed:
         self._timer: asyncio.TimerHandle | None = None
         self._rate_timer: asyncio.TimerHandle | None = None
         self._seen: dict[str | None, list[UsageRecord]] = {}
+        self._rates: dict[str | None, bytes] = {}
+        """To be told with the next beat."""
         self._beat_at = float("-inf")
         self.on_drop = on_drop
         self.listeners: list[Callable[[Sequence[UsageRecord]], None]] = []
@@ -74,6 +76,7 @@ class LiveFeed:
             self._viewers.pop(viewer.user, None)
             self._pending.pop(viewer.user, None)
             self._seen.pop(viewer.user, None)
+            self._rates.pop(viewer.user, None)
 
     def publish(self, records: Sequence[UsageRecord]) -> None:
         """Show records that are new in the ledger: at the next beat, which is now where the last one is long enough ago."""
@@ -83,29 +86,33 @@ class LiveFeed:
             seen = records if user is None else [record for record in records if record.user == user]
             if seen:
                 self._pending.setdefault(user, []).extend(seen)
-        if self._pending and self._timer is None:
+        self._soon()
+
+    def _soon(self) -> None:
+        """Beat when it is time, where there is something to tell."""
+        if (self._pending or self._rates) and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(loop.time(), self._beat_at + BEAT_SECONDS), self._beat)
 
     def _beat(self) -> None:
         self._timer, pending, self._pending = None, self._pending, {}
+        rates, self._rates = self._rates, {}
         loop = asyncio.get_running_loop()
         self._beat_at = loop.time()
         if pending and self._rate_timer is None:
-            self._rate_timer = loop.call_later(RATE_SECONDS, self._tell_rates)
-        for user, records in pending.items():
+            self._rate_timer = loop.call_later(RATE_SECONDS, self._reckon_rates)
+        for user in pending | rates:
+            records = pending.get(user, [])
             self._seen.setdefault(user, []).extend(records)
-            beat = Beat(events_of(records), len(records))
+            beat = Beat(rates.get(user, b"") + events_of(records), len(records))
             for viewer in self._viewers.get(user, ()):
                 self._put(viewer, beat)
 
-    def _tell_rates(self) -> None:
-        """What happened in the last second, to whoever may know."""
+    def _reckon_rates(self) -> None:
+        """What happened in the last second, to be told to whoever may know."""
         self._rate_timer, seen, self._seen = None, self._seen, {}
-        for user, records in seen.items():
-            rate = Beat(rate_of(records), 0)
-            for viewer in self._viewers.get(user, ()):
-                self._put(viewer, rate)
+        self._rates = {user: rate_of(records) for user, records in seen.items() if records and user in self._viewers}
+        self._soon()
 
     def _put(self, viewer: Viewer, beat: Beat) -> None:
         try:

@@ -2,7 +2,7 @@
 
 Only to a client that says so (`Cache-Control: max-age=N` in its request, RFC 9111 §5.2.1), as the dashboard's quiet reloads do: who
 says nothing gets the sums of this moment. Only of operations whose answer depends on nothing but who may see what and the question
-(`Route.is_shared`). A change through this API forgets them all.
+(`Route.is_shared`). A change through this API forgets them all, in the process that made it: other replicas' answers grow old.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class KeptAnswers:
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Question, _Answer] = OrderedDict()
+        self.generation = 0
+        """Grows with every change that was made through this process."""
 
     def __contains__(self, question: Question) -> bool:
         """Whether it was asked lately by a client that takes older answers: a newer one replaces it, so that no sum goes back."""
@@ -51,8 +53,11 @@ class KeptAnswers:
             return None
         return json_body_reply(found.body, headers={"age": str(int(now - found.made_at))})
 
-    def keep(self, question: Question, reply: web.StreamResponse, now: float) -> None:
-        """Keep a whole, successful answer."""
+    def keep(self, question: Question, reply: web.StreamResponse, now: float, generation: int) -> None:
+        """Keep a whole, successful answer that was begun at `now`, unless a change, or a newer answer, has come since."""
+        newest = self._answers.get(question)
+        if generation != self.generation or (newest is not None and newest.made_at > now):
+            return
         if not isinstance(reply, web.Response) or reply.status != 200 or not isinstance(reply.body, bytes):
             return
         if len(reply.body) > MAX_ANSWER_BYTES:
@@ -63,7 +68,8 @@ class KeptAnswers:
             self._answers.popitem(last=False)
 
     def forget(self) -> None:
-        """Something was changed: no answer holds any more."""
+        """Something was changed: no answer holds any more, nor does one that is being made."""
+        self.generation += 1
         self._answers.clear()
 
 

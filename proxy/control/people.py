@@ -19,10 +19,8 @@ def caller_of_user(rules: Rules, user: str) -> Caller:
     standing = rules.standing_of(user)
     team, tier = standing.team, standing.tier
     if team is None or tier is None:
-        for caller in rules.callers.values():
-            if caller.user == user:
-                team, tier = team or caller.team, tier or caller.tier
-                break
+        for caller in rules.callers_of(user)[:1]:
+            team, tier = team or caller.team, tier or caller.tier
     return Caller(user, team, tier)
 
 
@@ -37,8 +35,7 @@ async def limits_of(context: Context, callers: Sequence[Caller]) -> list[list[di
 
 async def user_limits(context: Context, user: str) -> list[dict[str, object]]:
     """Every limit that calls of this user must fit into, those of the user's keys included; each once."""
-    keyed = [caller for caller in context.rules.callers.values() if caller.user == user]
-    found = await limits_of(context, [caller_of_user(context.rules, user), *keyed])
+    found = await limits_of(context, [caller_of_user(context.rules, user), *context.rules.callers_of(user)])
     return list({(limit["counter"], limit["name"]): limit for limits in found for limit in limits}.values())
 
 

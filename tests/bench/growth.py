@@ -16,6 +16,7 @@ from proxy.ledger.sqlite_ledger import SqliteLedger
 from proxy.spool.writer import SpoolWriter
 from tests.bench.load import NUMBER, Bench, Shape, chat_body
 from tests.bench.machine import cpu_seconds, resident_kb
+from tests.bench.peers import nginx_with_workers
 from tests.bench.rounds import Measurable, Rounds, run_rounds, wait_for, weigh
 from tests.bench.subjects import KEY, Subject, limits_text
 from tests.bench.tables import Report, Table
@@ -334,7 +335,7 @@ def reload(bench: Bench, report: Report, *, keys: int, rounds: int) -> None:
 
 
 def workers(bench: Bench, report: Report, *, counts: Sequence[int], rounds: int) -> None:
-    """CPU per request of one, two and four workers that share a Redis, all on one core."""
+    """CPU per request of one, two and four workers that share a Redis, all on one core; beside nginx with as many."""
     bench.plain()
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server())
@@ -343,7 +344,11 @@ def workers(bench: Bench, report: Report, *, counts: Sequence[int], rounds: int)
             subject = stack.enter_context(Subject(f"{count} workers", bench, env={"REDIS_URL": redis.url}, workers=count))
             subject.start(bench)
             subjects.append(subject)
-        found = run_rounds(bench, "workers", subjects, Shape(connections=64, seconds=2.0, body=chat_body()), rounds)
+        peers = [peer for count in counts if (peer := nginx_with_workers(bench, count)) is not None]
+        for peer in peers:
+            stack.callback(peer.stop)
+            peer.start(bench)
+        found = run_rounds(bench, "workers", [*subjects, *peers], Shape(connections=64, seconds=2.0, body=chat_body()), rounds)
     table = Table(
         "More workers",
         f"CPU µs per request, limits in one Redis, everything on one core; medians of {rounds} interleaved rounds.",
@@ -355,6 +360,10 @@ def workers(bench: Bench, report: Report, *, counts: Sequence[int], rounds: int)
         megabytes = found.median(each.name, lambda row: sum(row.kb.values()) / 1024)
         table.add(each.name, us, found.us(each.name, "control"), f"{us / first:.2f}", megabytes, found.failed)
         report.target(f"{each.name}: worker CPU / one worker's", us / first, 1.05)
+    for peer in peers:
+        us = found.us(peer.name)
+        megabytes = found.median(peer.name, lambda row: sum(row.kb.values()) / 1024)
+        table.add(peer.name, us, "-", f"{us / found.us(peers[0].name):.2f}", megabytes, found.failed)
     report.show(table)
     report.failed += found.failed
     report.keep("workers", found.rows)

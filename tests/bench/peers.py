@@ -87,13 +87,21 @@ def _relay(name: str, bench: Bench) -> Callable[[int], list[str]]:
     return lambda port: [sys.executable, str(RELAYS / f"{name}_relay.py"), str(port), str(bench.port)]
 
 
-def _nginx(bench: Bench, binary: str) -> Callable[[int], list[str]]:
-    folder = bench.folder
+def nginx_with_workers(bench: Bench, workers: int) -> Peer | None:
+    """nginx with so many workers, which take connections as ours do; None where it is not here."""
+    binary = _binary("nginx")
+    return None if binary is None else Peer(f"nginx, {workers} workers", _nginx(bench, binary, workers))
+
+
+def _nginx(bench: Bench, binary: str, workers: int = 1) -> Callable[[int], list[str]]:
+    folder = bench.folder / f"nginx-{workers}"
+    folder.mkdir(exist_ok=True)
 
     def command(port: int) -> list[str]:
         path = folder / "nginx.conf"
         path.write_text(f"""
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-errors.log warn; worker_rlimit_nofile 40000;
+daemon off; worker_processes {workers}; worker_rlimit_nofile 40000; pid {folder}/nginx.pid;
+error_log {folder}/nginx-errors.log warn;
 events {{ worker_connections 30000; }}
 http {{
   access_log off; keepalive_requests 1000000; keepalive_timeout 300; client_body_buffer_size 256k; client_max_body_size 0;

@@ -127,14 +127,15 @@ def low_rate(bench: Bench, subjects: Sequence[Measurable], report: Report, *, ra
         f"Added latency at {rate} requests a second",
         f"20 connections on a fixed timetable, latency from the planned start; "
         f"medians of {rounds} interleaved rounds of {seconds:g} s.",
-        ("proxy", "p50 µs", "p99 µs", "added p50", "added p99", "failed"),
+        ("proxy", "p50 µs", "p99 µs", "added p50", "added p99", "CPU µs/request", "worker", "failed"),
     )
     p50 = {each.name: found.median(each.name, lambda row: row.measured.p50) for each in everyone}
     p99 = {each.name: found.median(each.name, lambda row: row.measured.p99) for each in everyone}
     for each in everyone:
         name = each.name
         failed = sum(row.measured.failed for row in found.rows[name])
-        table.add(name, p50[name], p99[name], p50[name] - p50["direct"], p99[name] - p99["direct"], failed)
+        cpu = (found.us(name), found.us(name, "worker")) if each.roles() else ("-", "-")
+        table.add(name, p50[name], p99[name], p50[name] - p50["direct"], p99[name] - p99["direct"], *cpu, failed)
     report.show(table)
     for ours in OURS:
         if ours in p50 and "envoy" in p50:

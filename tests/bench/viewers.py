@@ -1,9 +1,10 @@
 """What open dashboards cost the calls.
 
 Fifty dashboards on the overview, through the public port like browsers: each holds the live feed open and asks what
-the overview asks again and again, in its own turn. Rounds with and without them alternate on the same running proxy, so that the
-ratio is of one run. Twice: control plane and worker on one core, where each takes from the other what it uses, and control on the
-other core, beside the load, as on a machine that has one to spare.
+the overview asks again and again, in its own turn. Slices with and without them alternate under one load, so that a ratio is of
+seconds that follow each other, and the spread of the ratios tells what the machine adds.
+Twice: control plane and worker on one core, where each takes from the other what it uses, and control on the other core, beside the
+load, as on a machine that has one to spare.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
 
 from tests.bench.growth import _fill_ledger
-from tests.bench.load import Bench, Shape, chat_body, settle_down
-from tests.bench.machine import pinned
-from tests.bench.rounds import Weighed, weigh
+from tests.bench.load import Bench, Shape, chat_body
+from tests.bench.machine import cpu_seconds, pinned
 from tests.bench.subjects import Subject
 from tests.bench.tables import Report, Table
 from tests.e2e.house import ADMIN_KEY
 
 VIEWERS = 50
 FALL_PERCENT = 2.0
+SETTLE_SECONDS = 1.0
+"""All feeds are open, or gone."""
 POLLS: tuple[tuple[str, dict[str, str], float], ...] = (
     ("stats", {"range": "30d"}, 120.0),
     ("usage/timeseries", {"range": "30d", "interval": "day", "group_by": "model"}, 120.0),
@@ -43,6 +46,19 @@ POLLS: tuple[tuple[str, dict[str, str], float], ...] = (
     ("usage/timeseries", {"range": "this_month", "interval": "day"}, 300.0),
 )
 """What the overview asks for, and how often: views/overview.js and the parts it is made of."""
+
+
+class Slice(NamedTuple):
+    """Some seconds of a load."""
+
+    per_second: float
+    worker_us: float
+    """CPU of the worker per call, what it relays for dashboards included."""
+    control: float
+    """Share of a core."""
+    feed_kb: float
+    asked: float
+    refused: float
 
 
 class Viewers:
@@ -98,25 +114,24 @@ class Viewers:
 
 
 def run(bench: Bench, report: Report, *, rounds: int, seconds: float, rows: int) -> None:
-    """Throughput with and without the viewers, in alternation."""
+    """Throughput with and without the viewers, in slices of one load."""
     bench.plain()
-    shape = Shape(connections=64, seconds=seconds, warm_seconds=1.0, body=chat_body(2_000))
     table = Table(
         f"{VIEWERS} open dashboards",
-        f"One worker at saturation, {rows:,} records in the ledger; each round once without and once with {VIEWERS} overviews open "
-        f"(live feed, and all they ask again), medians of {rounds} rounds of {seconds:g} s; control in share of a core.",
+        f"One worker at saturation under one load, {rows:,} records in the ledger; {rounds} pairs of slices of {seconds:g} s, "
+        f"without and with {VIEWERS} overviews open (feed, and all they ask again); medians, and quartiles of the pairs' ratios.",
         (
             "control runs",
             "viewers",
             "req/s",
             "ratio",
+            "quartiles",
             "worker µs/req",
             "ratio",
-            "control µs/req",
+            "quartiles",
             "control",
             "feed KB/s",
             "asks/s",
-            "failed",
         ),
     )
     with Subject("viewed", bench) as subject:
@@ -125,51 +140,64 @@ def run(bench: Bench, report: Report, *, rounds: int, seconds: float, rows: int)
         for layout, cores in (("on the worker's core", bench.subject_cores), ("on the other core", bench.load_cores)):
             for pid in subject.roles()["control"]:
                 _move(pid, cores)
-            alone: list[Weighed] = []
-            watched: list[Weighed] = []
-            fed, asked, refused = 0.0, 0.0, 0
-            for number in range(rounds):
-                for is_watched in (number % 2 == 0, number % 2 == 1):
-                    if not is_watched:
-                        alone.append(weigh(bench, subject, shape))
-                        continue
-                    viewers = Viewers(subject.house.port, VIEWERS)
-                    with viewers.open(bench):
-                        time.sleep(2.0)  # all have their feeds
-                        before, began = (viewers.bytes, viewers.answers), time.monotonic()
-                        watched.append(weigh(bench, subject, shape))
-                        passed = time.monotonic() - began
-                        fed += (viewers.bytes - before[0]) / passed / 1024 / rounds
-                        asked += (viewers.answers - before[1]) / passed / rounds
-                        refused += viewers.failed
-                    settle_down()
-            _show(table, report, layout, alone, watched, (fed, asked, refused))
+            load = bench.begin(subject.target, Shape(connections=64, seconds=3_600.0, warm_seconds=0.0, body=chat_body(2_000)))
+            try:
+                time.sleep(2.0)
+                pairs = [_pair(bench, subject, seconds, is_watched_first=number % 2 == 1) for number in range(rounds)]
+            finally:
+                load.kill()
+                load.communicate()
+            subject.settle()
+            _show(table, report, layout, pairs)
     report.show(table)
 
 
-def _show(
-    table: Table, report: Report, layout: str, alone: list[Weighed], watched: list[Weighed], seen: tuple[float, float, int]
-) -> None:
-    def middle(rows: list[Weighed], role: str) -> float:
-        return statistics.median(row.us[role] for row in rows)
+def _pair(bench: Bench, subject: Subject, seconds: float, *, is_watched_first: bool) -> tuple[Slice, Slice]:
+    """A slice without viewers and one with them, in either order."""
+    if not is_watched_first:
+        alone = _slice(bench, subject, seconds, None)
+    viewers = Viewers(subject.house.port, VIEWERS)
+    with viewers.open(bench):
+        watched = _slice(bench, subject, seconds, viewers)
+    if is_watched_first:
+        alone = _slice(bench, subject, seconds, None)
+    return alone, watched
 
-    def share(rows: list[Weighed]) -> str:
-        return f"{statistics.median(row.us['control'] * row.measured.per_second for row in rows) / 10_000:.1f} %"
 
-    speed = statistics.median(two.measured.per_second / one.measured.per_second for one, two in zip(alone, watched, strict=True))
-    cost = statistics.median(two.us["worker"] / one.us["worker"] for one, two in zip(alone, watched, strict=True))
-    for count, rows in ((0, alone), (VIEWERS, watched)):
-        per_second = statistics.median(row.measured.per_second for row in rows)
-        failed = sum(row.measured.failed for row in rows)
+def _slice(bench: Bench, subject: Subject, seconds: float, viewers: Viewers | None) -> Slice:
+    def now() -> tuple[float, ...]:
+        roles = subject.roles()
+        used = [sum(map(cpu_seconds, roles[role])) for role in ("worker", "control")]
+        seen = (viewers.bytes, viewers.answers) if viewers is not None else (0, 0)
+        return time.monotonic(), bench.stats()["answers"], *used, *seen
+
+    time.sleep(SETTLE_SECONDS)
+    before = now()
+    time.sleep(seconds)
+    passed, calls, worker, control, fed, asked = (after - then for after, then in zip(now(), before, strict=True))
+    refused = viewers.failed if viewers is not None else 0
+    return Slice(calls / passed, worker * 1e6 / calls, control / passed, fed / passed / 1024, asked / passed, refused)
+
+
+def _show(table: Table, report: Report, layout: str, pairs: list[tuple[Slice, Slice]]) -> None:
+    def compared(figure: Callable[[Slice], float]) -> tuple[float, str]:
+        ratios = [figure(watched) / figure(alone) for alone, watched in pairs]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        return middle, f"{low:.3f} to {high:.3f}"
+
+    speed, speed_spread = compared(lambda one: one.per_second)
+    cost, cost_spread = compared(lambda one: one.worker_us)
+    for count, slices in ((0, [alone for alone, _ in pairs]), (VIEWERS, [watched for _, watched in pairs])):
+        middle = Slice(*(statistics.median(values) for values in zip(*slices, strict=True)))
         table.add(
-            layout, count, per_second, f"{speed:.3f}" if count else "", middle(rows, "worker"), f"{cost:.3f}" if count else "",
-            middle(rows, "control"), share(rows), *(seen[:2] if count else (0.0, 0.0)),
-            failed + (seen[2] if count else 0),
+            layout, count, middle.per_second, f"{speed:.3f}" if count else "", speed_spread if count else "",
+            middle.worker_us, f"{cost:.3f}" if count else "", cost_spread if count else "",
+            f"{middle.control * 100:.1f} %", middle.feed_kb, middle.asked,
         )  # fmt: skip
-        report.failed += failed
+    report.failed += sum(int(watched.refused) for _, watched in pairs)
     report.target(f"{VIEWERS} viewers, control {layout}: throughput falls by %", (1 - speed) * 100, FALL_PERCENT)
     report.target(f"{VIEWERS} viewers, control {layout}: worker CPU per call rises by %", (cost - 1) * 100, FALL_PERCENT)
-    report.keep(f"viewers, control {layout}", {"alone": alone, "watched": watched})
+    report.keep(f"viewers, control {layout}", pairs)
 
 
 def _move(pid: int, cores: set[int]) -> None:

@@ -74,9 +74,16 @@ class ScriptedWorker:
     reserved: dict[str, int] = field(default_factory=dict)
     stats: dict[str, Any] = field(default_factory=lambda: {"worker": 0, "in_flight": 2, "quota": {"shared": True}})
     added: list[dict[str, Any]] = field(default_factory=list)
+    falls_silent_after: int | None = None
+    """So many more questions of limits are answered; None: all."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         question = orjson.loads(await reader.readline())
+        if question["call"] == "quota" and self.falls_silent_after is not None:
+            if self.falls_silent_after <= 0:
+                writer.close()
+                return
+            self.falls_silent_after -= 1
         writer.write(orjson.dumps(self.answer(question)) + b"\n")
         writer.close()
 

@@ -23,7 +23,7 @@ from proxy.config.load import load_texts
 from proxy.control.alerts.alert import Alert
 from proxy.control.alerts.alert_rules import AlertRules, read_alert_rules
 from proxy.control.alerts.delivery import Deliveries
-from proxy.control.alerts.engine import AlertEngine
+from proxy.control.alerts.engine import USERS_AT_ONCE, AlertEngine
 from proxy.errors import LedgerError
 from proxy.telemetry.tasks import Tasks
 from tests.control.conftest import ALICE_KEY
@@ -105,6 +105,27 @@ async def test_a_filling_limit_is_told_once_per_window_and_threshold(alarm: Alar
         1000,
     )
     assert {one["kind"] for one in (await house.get("/alerts"))["alerts"]} == {"daily"}
+
+
+async def test_a_house_of_many_users_is_looked_at_in_parts_and_nobody_is_left_out(alarm: Alarm, record: Any) -> None:
+    house, count = alarm.house, 2 * USERS_AT_ONCE + 50
+    names = [f"many-{number}" for number in range(count)]
+    house.worker.used |= {f"user:{name}:*:tokens": 600 for name in names}
+    house.context.announce([record(user=name) for name in names])
+    house.worker.falls_silent_after = 4
+    await alarm.tick(11)
+    assert await alarm.raised(kind="daily") == []
+    house.worker.falls_silent_after = None
+    await alarm.tick(11)
+    told: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = await house.get("/alerts", kind="daily", limit="200", **cursor)
+        told += [one["user"] for one in page["alerts"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert sorted(told) == sorted(names)
 
 
 async def test_each_threshold_in_turn_and_all_over_when_the_window_is(alarm: Alarm, record: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -59,6 +60,36 @@ async def test_a_change_forgets_what_was_answered(house: Any, record: Any) -> No
     assert await asked(house, 30) == (1, None)
 
 
+async def test_what_was_being_made_while_something_changed_is_not_kept(house: Any, record: Any, monkeypatch: Any) -> None:
+    await house.ledger.append([record()])
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    sums = house.ledger.sums
+
+    async def slow_sums(*args: Any, **named: Any) -> Any:
+        found = await sums(*args, **named)
+        begun.set()
+        await go_on.wait()
+        return found
+
+    monkeypatch.setattr(house.ledger, "sums", slow_sums)
+    slow = asyncio.create_task(asked(house, 30))
+    await asyncio.wait_for(begun.wait(), 30)
+    await house.ask("POST", "/keys", json={"user": "alice", "name": "new"})
+    go_on.set()
+    assert await slow == (1, None)
+    assert await asked(house, 30) == (1, None), "made before the change, not given after it"
+
+
+def test_an_older_answer_does_not_replace_a_newer_one() -> None:
+    kept = KeptAnswers()
+    question = ("admin", None, "one")
+    kept.keep(question, json_reply({"number": 2}), 10.0, kept.generation)
+    kept.keep(question, json_reply({"number": 1}), 9.0, kept.generation)
+    found = kept.find(question, 30.0, 11.0)
+    assert found is not None
+    assert found.body == json_reply({"number": 2}).body
+
+
 def test_only_questions_about_sums_are_shared() -> None:
     shared = [route for route in routes() if route.is_shared]
     assert {route.method for route in shared} == {"GET"}
@@ -69,11 +100,11 @@ def test_only_questions_about_sums_are_shared() -> None:
 def test_the_answers_asked_last_are_kept() -> None:
     kept = KeptAnswers()
     for number in range(MAX_ANSWERS + 1):
-        kept.keep(("admin", None, str(number)), json_reply({"number": number}), 0.0)
+        kept.keep(("admin", None, str(number)), json_reply({"number": number}), 0.0, 0)
     assert ("admin", None, "0") not in kept
     assert ("admin", None, "1") in kept
-    kept.keep(("admin", None, "failed"), json_reply({}, 503), 0.0)
-    kept.keep(("admin", None, "large"), json_reply("x" * 2_000_000), 0.0)
+    kept.keep(("admin", None, "failed"), json_reply({}, 503), 0.0, 0)
+    kept.keep(("admin", None, "large"), json_reply("x" * 2_000_000), 0.0, 0)
     assert ("admin", None, "failed") not in kept
     assert ("admin", None, "large") not in kept
 

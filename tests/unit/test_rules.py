@@ -179,3 +179,11 @@ def test_the_provider_of_a_path_without_one(
     rules = rules_with(providers={name: provider(name) for name in providers}, default_provider=default)
     found = rules.provider_for_default_path(path)
     assert (found.name if found else None) == expected
+
+
+def test_the_keys_of_a_user_are_found_by_its_name() -> None:
+    one, two, other = Caller("ann", key_id="1"), Caller("ann", key_id="2"), Caller("bob", key_id="3")
+    rules = rules_with(callers={"a": one, "b": other, "c": two})
+    assert rules.callers_of("ann") == (one, two)
+    assert rules.callers_of("bob") == (other,)
+    assert rules.callers_of("eve") == ()

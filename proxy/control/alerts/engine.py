@@ -29,7 +29,7 @@ from proxy.control.periods import iso, midnight
 from proxy.control.spikes import BASELINE_DAYS, Spike, find_spikes
 from proxy.errors import LedgerError
 from proxy.ledger.ledger import RecordFilter, Sums
-from proxy.limits.limit import Limit
+from proxy.limits.limit import Limit, LimitStatus
 from proxy.records import UsageRecord
 
 TICK_SECONDS = 1.0
@@ -38,6 +38,8 @@ ANOMALIES_EVERY_SECONDS = 600.0
 RESUME_EVERY_SECONDS = 60.0
 MAX_USERS = 5000
 """Users whose limits are looked at in one round; the rest wait for the next."""
+USERS_AT_ONCE = 200
+"""Between so many the API and the drain get their turn: some milliseconds."""
 MAX_TOLD = 50_000
 """Ids remembered so that the ledger is not asked again for what was raised already."""
 MAX_PENDING = 1000
@@ -133,13 +135,18 @@ class AlertEngine:
             del self._users[user]
         context = self._context
         owners: dict[Limit, str] = {}
-        for user in users:
-            for limit in context.rules.resolve_all_limits(caller_of_user(context.rules, user)):
-                owners.setdefault(limit, user)
-        statuses = await context.workers.quota(list(owners))
-        if statuses is None:
-            self._users.update(dict.fromkeys(users))  # no worker answers: look again
-            return []
+        statuses: list[LimitStatus] = []
+        for start in range(0, len(users), USERS_AT_ONCE):
+            fresh: dict[Limit, str] = {}
+            for user in users[start : start + USERS_AT_ONCE]:
+                for limit in context.rules.resolve_all_limits(caller_of_user(context.rules, user)):
+                    if limit not in owners:
+                        fresh[limit] = owners[limit] = user
+            found = await context.workers.quota(list(fresh))
+            if found is None:
+                self._users.update(dict.fromkeys(users))  # no worker answers: look again
+                return []
+            statuses += found
         now, thresholds = context.now(), context.rules.alert_at
         has_room = [alert_id for alert_id in empty_again(statuses, thresholds) if alert_id in self._told]
         await self._standing.resolve(has_room)

@@ -57,13 +57,33 @@ async def test_what_all_viewers_see_is_written_once_a_beat() -> None:
     feed = LiveFeed()
     viewers = [feed.join(None) for _ in range(3)]
     feed.publish([make_record("a")])
-    await asyncio.sleep(0.01)  # the first is shown at once, what comes in the next quarter of a second together
+    await asyncio.sleep(0.01)  # the first is shown at once, what comes before the next beat together
     feed.publish([make_record("b")])
     feed.publish([make_record("c")])
     await beat()
     seen = [[viewer.queue.get_nowait() for _ in range(viewer.queue.qsize())] for viewer in viewers if viewer is not None]
     assert [[one.calls for one in beats] for beats in seen] == [[1, 2]] * 3
     assert seen[0][1].events is seen[2][1].events
+
+
+async def test_what_a_second_held_goes_out_with_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.feed.RATE_SECONDS", 0.2)
+    monkeypatch.setattr("proxy.control.feed.BEAT_SECONDS", 0.15)
+    feed = LiveFeed()
+    alike, other = feed.join(None), feed.join("b")
+    assert alike is not None
+    assert other is not None
+    for user in ("a", "b", "a"):
+        feed.publish([make_record(user)])
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(1.0)
+    beats = [alike.queue.get_nowait() for _ in range(alike.queue.qsize())]
+    assert [one.calls for one in beats] == [1, 2, 0], "at once, together, and what it came to"
+    assert [one.events.count(b"event: rate") for one in beats] == [0, 0, 1]
+    told = orjson.loads(beats[2].events.partition(b"data: ")[2])
+    assert (told["calls"], told["seconds"]) == (3, 0.2)
+    mine = b"".join(other.queue.get_nowait().events for _ in range(other.queue.qsize()))
+    assert (mine.count(b"event: call\n"), b'"calls":1,' in mine) == (1, True)
 
 
 def test_viewers_are_bounded() -> None:
