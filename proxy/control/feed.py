@@ -7,8 +7,10 @@ one. Each viewer has a bounded queue of beats; a slow one loses them (counted) a
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from operator import add, sub
 from typing import NamedTuple
 
 import orjson
@@ -18,19 +20,38 @@ from proxy.pricing.money import usd_text
 from proxy.records import UsageRecord, as_dict
 
 MAX_VIEWERS = 200
-QUEUE_BEATS = 40
-BEAT_SECONDS = 0.5
-"""What happens meanwhile goes out together: for fifty viewers each beat is a hundred writes, of control and of a worker."""
+QUEUE_BEATS = 20
+BEAT_SECONDS = 1.0
+"""What happens meanwhile goes out together: for fifty viewers each beat is fifty writes by control, and as many by workers."""
 RATE_SECONDS = 1.0
 CALLS_PER_BEAT = 10
 """Calls shown one by one in a beat; more than these nobody can read."""
 
 
 class Beat(NamedTuple):
-    """What happened in half a second, as server-sent events."""
+    """What happened in a second, as server-sent events."""
 
     events: bytes
     calls: int
+
+
+class Tally(NamedTuple):
+    """What calls come to."""
+
+    calls: int
+    total_tokens: int
+    cost_usd: Decimal
+    denied: int
+    failed: int
+
+    def plus(self, other: Tally) -> Tally:
+        return Tally(*map(add, self, other))
+
+    def less(self, other: Tally) -> Tally:
+        return Tally(*map(sub, self, other))
+
+
+NOTHING = Tally(0, 0, Decimal(0), 0, 0)
 
 
 class Viewer:
@@ -47,10 +68,11 @@ class LiveFeed:
 
     def __init__(self, on_drop: Callable[[int], None] | None = None) -> None:
         self._viewers: dict[str | None, set[Viewer]] = {}
-        self._pending: dict[str | None, list[UsageRecord]] = {}
+        self._pending: dict[str | None, tuple[Tally, list[UsageRecord]]] = {}
+        """Since the last beat: what all calls come to, and the newest of them."""
         self._timer: asyncio.TimerHandle | None = None
         self._rate_timer: asyncio.TimerHandle | None = None
-        self._seen: dict[str | None, list[UsageRecord]] = {}
+        self._seen: dict[str | None, Tally] = {}
         self._rates: dict[str | None, bytes] = {}
         """To be told with the next beat."""
         self._beat_at = float("-inf")
@@ -84,8 +106,9 @@ class LiveFeed:
             listener(records)
         for user in self._viewers:
             seen = records if user is None else [record for record in records if record.user == user]
-            if seen:
-                self._pending.setdefault(user, []).extend(seen)
+            if seen:  # added up now, while the records are at hand: a second later it costs twice as much
+                sums, newest = self._pending.get(user, (NOTHING, []))
+                self._pending[user] = sums.plus(tally(seen)), [*newest, *seen[-CALLS_PER_BEAT:]][-CALLS_PER_BEAT:]
         self._soon()
 
     def _soon(self) -> None:
@@ -102,16 +125,16 @@ class LiveFeed:
         if pending and self._rate_timer is None:
             self._rate_timer = loop.call_later(RATE_SECONDS, self._reckon_rates)
         for user in pending | rates:
-            records = pending.get(user, [])
-            self._seen.setdefault(user, []).extend(records)
-            beat = Beat(rates.get(user, b"") + events_of(records), len(records))
+            sums, newest = pending.get(user, (NOTHING, []))
+            self._seen[user] = self._seen.get(user, NOTHING).plus(sums)
+            beat = Beat(rates.get(user, b"") + events_of(sums.less(tally(newest)), newest), sums.calls)
             for viewer in self._viewers.get(user, ()):
                 self._put(viewer, beat)
 
     def _reckon_rates(self) -> None:
         """What happened in the last second, to be told to whoever may know."""
         self._rate_timer, seen, self._seen = None, self._seen, {}
-        self._rates = {user: rate_of(records) for user, records in seen.items() if records and user in self._viewers}
+        self._rates = {user: rate_of(sums) for user, sums in seen.items() if sums.calls and user in self._viewers}
         self._soon()
 
     def _put(self, viewer: Viewer, beat: Beat) -> None:
@@ -123,30 +146,36 @@ class LiveFeed:
                 self.on_drop(beat.calls)
 
 
-def rate_of(records: Sequence[UsageRecord]) -> bytes:
+def tally(records: Sequence[UsageRecord]) -> Tally:
+    """Half a microsecond a record, half of that for its cost."""
+    outcomes = Counter([one.outcome for one in records])
+    return Tally(
+        len(records),
+        sum([one.total_tokens or 0 for one in records]),
+        sum(map(Decimal, [one.cost_usd for one in records if one.cost_usd]), Decimal(0)),
+        outcomes["denied"],
+        sum(outcomes[outcome] for outcome in FAILED_OUTCOMES),
+    )
+
+
+def rate_of(sums: Tally) -> bytes:
     """A second's calls in one line."""
-    tokens = sum(one.total_tokens or 0 for one in records)
     told = {
         "seconds": RATE_SECONDS,
-        "calls": len(records),
-        "total_tokens": tokens,
-        "tokens_per_second": round(tokens / RATE_SECONDS, 3),
-        "cost_usd": usd_text(sum((Decimal(one.cost_usd) for one in records if one.cost_usd), Decimal(0))),
-        "denied": sum(one.outcome == "denied" for one in records),
-        "failed": sum(one.outcome in FAILED_OUTCOMES for one in records),
+        "calls": sums.calls,
+        "total_tokens": sums.total_tokens,
+        "tokens_per_second": round(sums.total_tokens / RATE_SECONDS, 3),
+        "cost_usd": usd_text(sums.cost_usd),
+        "denied": sums.denied,
+        "failed": sums.failed,
     }
     return b"event: rate\ndata: %s\n\n" % orjson.dumps(told)
 
 
-def events_of(records: Sequence[UsageRecord]) -> bytes:
+def events_of(summed: Tally, shown: Sequence[UsageRecord]) -> bytes:
     """The newest calls one by one, those before them as one sum."""
-    summed, shown = records[:-CALLS_PER_BEAT], records[-CALLS_PER_BEAT:]
     events = [b"event: call\nid: %s\ndata: %s\n\n" % (one.id.encode(), orjson.dumps(as_dict(one))) for one in shown]
-    if summed:
-        sums = {
-            "calls": len(summed),
-            "total_tokens": sum(one.total_tokens or 0 for one in summed),
-            "cost_usd": usd_text(sum((Decimal(one.cost_usd) for one in summed if one.cost_usd), Decimal(0))),
-        }
+    if summed.calls:
+        sums = {"calls": summed.calls, "total_tokens": summed.total_tokens, "cost_usd": usd_text(summed.cost_usd)}
         events.insert(0, b"event: calls\ndata: %s\n\n" % orjson.dumps(sums))
     return b"".join(events)

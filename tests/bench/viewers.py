@@ -4,7 +4,8 @@ Fifty dashboards on the overview, through the public port like browsers: each ho
 the overview asks again and again, in its own turn. Slices with and without them alternate under one load, so that a ratio is of
 seconds that follow each other, and the spread of the ratios tells what the machine adds.
 Twice: control plane and worker on one core, where each takes from the other what it uses, and control on the other core, beside the
-load, as on a machine that has one to spare.
+load, as on a machine that has one to spare. The machine's own spread is wider than what is looked for, so what dashboards take is
+also measured where nothing else runs (`_cost`).
 """
 
 from __future__ import annotations
@@ -15,21 +16,25 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
 
+from proxy.spool.writer import SpoolWriter
 from tests.bench.growth import _fill_ledger
 from tests.bench.load import Bench, Shape, chat_body
 from tests.bench.machine import cpu_seconds, pinned
 from tests.bench.subjects import Subject
 from tests.bench.tables import Report, Table
 from tests.e2e.house import ADMIN_KEY
+from tests.sample_records import samples
 
 VIEWERS = 50
 FALL_PERCENT = 2.0
+CALLS_ELSEWHERE = 5_000
 SETTLE_SECONDS = 1.0
 """All feeds are open, or gone."""
 POLLS: tuple[tuple[str, dict[str, str], float], ...] = (
@@ -59,6 +64,13 @@ class Slice(NamedTuple):
     feed_kb: float
     asked: float
     refused: float
+
+
+class Shares(NamedTuple):
+    """Of a core."""
+
+    worker: float
+    control: float
 
 
 class Viewers:
@@ -149,6 +161,9 @@ def run(bench: Bench, report: Report, *, rounds: int, seconds: float, rows: int)
                 load.communicate()
             subject.settle()
             _show(table, report, layout, pairs)
+        for pid in subject.roles()["control"]:
+            _move(pid, bench.subject_cores)
+        _show_cost(report, _cost(bench, subject, 2 * seconds, rounds=max(3, rounds // 2)))
     report.show(table)
 
 
@@ -198,6 +213,70 @@ def _show(table: Table, report: Report, layout: str, pairs: list[tuple[Slice, Sl
     report.target(f"{VIEWERS} viewers, control {layout}: throughput falls by %", (1 - speed) * 100, FALL_PERCENT)
     report.target(f"{VIEWERS} viewers, control {layout}: worker CPU per call rises by %", (cost - 1) * 100, FALL_PERCENT)
     report.keep(f"viewers, control {layout}", pairs)
+
+
+def _cost(bench: Bench, subject: Subject, seconds: float, rounds: int) -> list[tuple[Shares, Shares]]:
+    """What worker and control take without and with viewers, while calls of another worker are recorded. This one has none, so what
+    it relays to dashboards is all that it does: small beside nothing instead of beside a whole core."""
+    stop = threading.Event()
+    elsewhere = threading.Thread(target=_record_calls, args=(subject, stop))
+    with pinned(bench.load_cores):
+        elsewhere.start()
+    pairs = []
+    try:
+        for number in range(rounds):
+            found: dict[bool, Shares] = {}
+            for is_watched in (number % 2 == 1, number % 2 == 0):
+                with Viewers(subject.house.port, VIEWERS).open(bench) if is_watched else nullcontext():
+                    time.sleep(SETTLE_SECONDS)
+                    found[is_watched] = _shares(subject, seconds)
+            pairs.append((found[False], found[True]))
+    finally:
+        stop.set()
+        elsewhere.join()
+    return pairs
+
+
+def _record_calls(subject: Subject, stop: threading.Event) -> None:
+    """Records as a saturated worker writes them, in time with the clock."""
+    writer = SpoolWriter(subject.house.data / "spool", fsync="off")
+    began, written = time.monotonic(), 0
+    try:
+        while not stop.wait(0.02):
+            due = int((time.monotonic() - began) * CALLS_ELSEWHERE) - written
+            for record in samples(due, at=datetime.now(UTC), step=timedelta(microseconds=1)):
+                writer.append(record)
+            written += due
+    finally:
+        writer.close()
+
+
+def _shares(subject: Subject, seconds: float) -> Shares:
+    def used() -> list[float]:
+        roles = subject.roles()
+        return [sum(map(cpu_seconds, roles[role])) for role in ("worker", "control")]
+
+    before, began = used(), time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - began
+    return Shares(*((after - then) / passed for after, then in zip(used(), before, strict=True)))
+
+
+def _show_cost(report: Report, pairs: list[tuple[Shares, Shares]]) -> None:
+    table = Table(
+        f"What {VIEWERS} dashboards take",
+        f"Share of a core while {CALLS_ELSEWHERE:,} calls a second of another worker are recorded; medians of {len(pairs)} pairs.",
+        ("", "without", f"with {VIEWERS}", "difference"),
+    )
+    whole = 0.0
+    for at, role in enumerate(Shares._fields):
+        alone, watched = (statistics.median(shares[side][at] for shares in pairs) for side in (0, 1))
+        more = statistics.median(with_them[at] - without[at] for without, with_them in pairs)
+        whole += more
+        table.add(role, f"{alone:.1%}", f"{watched:.1%}", f"{more:+.1%}")
+    report.show(table)
+    report.target(f"{VIEWERS} viewers: part of one core, worker and control, in %", whole * 100, FALL_PERCENT)
+    report.keep("viewers, their own cost", pairs)
 
 
 def _move(pid: int, cores: set[int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.control.feed import BEAT_SECONDS, MAX_VIEWERS, QUEUE_BEATS, LiveFeed
+from proxy.control.feed import MAX_VIEWERS, QUEUE_BEATS, LiveFeed
 from proxy.control.workers import WorkersLink
 from proxy.errors import QuotaStoreError
 from proxy.limits.limit import Limit
@@ -23,8 +23,13 @@ def make_record(user: str) -> UsageRecord:
     return UsageRecord(**dict.fromkeys(UsageRecord._fields) | {"id": user, "user": user})  # type: ignore[arg-type]
 
 
+@pytest.fixture(autouse=True)
+def short_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.feed.BEAT_SECONDS", 0.1)
+
+
 async def beat() -> None:
-    await asyncio.sleep(BEAT_SECONDS + 0.02)
+    await asyncio.sleep(0.12)
 
 
 async def test_a_slow_viewer_loses_beats_and_is_told_how_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
