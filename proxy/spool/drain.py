@@ -35,7 +35,7 @@ BATCH_RECORDS = 2000
 BATCHES_AT_ONCE = 2
 """While the database works on one batch, this process prepares the next."""
 POLL_SECONDS = 0.2
-"""A call in the ledger is at most so old and a commit. At 0.1 a trickle of calls costs a third more."""
+"""A call waits so long for the ledger at most, and for a commit. At 0.1 a trickle of calls costs a third more."""
 LOOKS_PER_STEP = 5
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 5.0
@@ -143,15 +143,14 @@ class Drain:
                 async with self._turn:
                     moved = await self._step(is_patient=True)
                 retry_seconds = FIRST_RETRY_SECONDS
+                if moved < self._batch_records:  # small batches cost several times as much a record: let one gather
+                    await self._gather()
             except LedgerError:
                 continue  # only while stopping: it was told already
             except Exception:  # a fault here must not end the only way into the ledger
                 LOG.exception("the drain stumbled; trying again in %.1f s", retry_seconds)
                 await self._pause(retry_seconds)
                 retry_seconds = min(retry_seconds * 2, LAST_RETRY_SECONDS)
-                continue
-            if moved < self._batch_records:  # small batches cost several times as much a record: let one gather
-                await self._gather()
 
     async def _gather(self) -> None:
         """Wait until there is something to move. A look costs a small part of a step, and most find nothing; every few looks a

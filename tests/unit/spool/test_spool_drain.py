@@ -14,6 +14,7 @@ from proxy.errors import LedgerError, RefusedRecord
 from proxy.records import UsageRecord
 from proxy.spool import drain as drain_module
 from proxy.spool.drain import Drain, Tail
+from proxy.spool.reader import Reader
 from proxy.spool.segment import HEADER, OPENING_SUFFIX, POISON_SUFFIX, SEGMENT_SUFFIX, record_line, segment_names
 from proxy.spool.writer import SpoolWriter
 from tests.sample_records import sample, samples
@@ -273,6 +274,44 @@ async def test_a_fault_of_the_ledgers_code_does_not_end_the_drain(tmp_path: Path
     drain = Drain(tmp_path, append, poll_seconds=0.005)
     task = asyncio.ensure_future(drain.run())
     await until(lambda: len(ledger.kept) == 3)
+    drain.stop()
+    await task
+
+
+async def test_a_disk_that_fails_under_a_look_does_not_end_the_drain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = samples(2)
+    spooled(tmp_path, [first])
+    ledger = RecordedLedger()
+    failures = 0
+
+    def failing(self: Reader) -> tuple[int, float | None]:
+        nonlocal failures
+        failures += 1
+        raise OSError(5, "Input/output error")
+
+    drain = Drain(tmp_path, ledger.append, poll_seconds=0.005)
+    with monkeypatch.context() as patched:
+        patched.setattr(Reader, "backlog", failing)
+        task = asyncio.ensure_future(drain.run())
+        await until(lambda: first.id in ledger.kept and failures > 0)
+    spooled(tmp_path, [second])
+    await until(lambda: second.id in ledger.kept)
+    drain.stop()
+    await task
+
+
+async def test_the_segment_of_a_writer_that_ended_goes_though_nothing_is_new(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path, fsync="off")
+    (record,) = samples(1)
+    writer.append(record)
+    ledger = RecordedLedger()
+    drain = Drain(tmp_path, ledger.append, poll_seconds=0.005)
+    task = asyncio.ensure_future(drain.run())
+    await until(lambda: record.id in ledger.kept)
+    await asyncio.sleep(0.05)
+    assert len(segment_names(tmp_path)) == 1
+    writer.close()
+    await until(lambda: segment_names(tmp_path) == [])
     drain.stop()
     await task
 
