@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAX_RESPONSE_HEAD_BYTES = 256 * 1024
 """Anthropic's largest recorded head is 3 KB; 256 KB is what Envoy allows at most."""
 
+MOST_WALKED_CHUNKS = 4
+
 
 class AnswerSink(Protocol):
     """Who takes an answer as it arrives. Calls come in this order; nothing comes after ended or failed."""
@@ -158,11 +160,10 @@ class UpstreamConnection(asyncio.Protocol, Watched):
                 return  # past the parser, which stands between two chunks before and after
             rest, error = self._parse(data)
             if self._missing_of_chunk != LOST:
-                self._missing_of_chunk = missing_of_chunk(data, self._missing_of_chunk)
+                self._missing_of_chunk = self._walk_chunks(data, self._missing_of_chunk)
             elif not self._is_head_given and error is None:
                 if self._head is not None and self._head.is_chunked and not self._head_bytes:
-                    begin = after_head(data)
-                    self._missing_of_chunk = missing_of_chunk(data, begin) if begin != LOST else LOST
+                    self._missing_of_chunk = self._walk_chunks(data, after_head(data))
                 self._head_bytes += len(data)
                 if self._head_bytes > MAX_RESPONSE_HEAD_BYTES and self._is_head_too_large():
                     self._head, error = None, UpstreamBroken("the provider's response head is larger than 256 KiB")
@@ -176,6 +177,10 @@ class UpstreamConnection(asyncio.Protocol, Watched):
             # A fault of ours while an answer passed: the exchange must hear of it, or its client waits for ever.
             self._close()
             sink.answer_broke(fault)
+
+    def _walk_chunks(self, data: bytes, begin: int) -> int:
+        """Where the next chunk begins. A flood of them, many in a read, has nothing to gain from being walked through, and pays."""
+        return missing_of_chunk(data, begin) if begin != LOST and len(self._body) <= MOST_WALKED_CHUNKS else LOST
 
     def _is_head_too_large(self) -> bool:
         """What was read may be body for the most part."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.relay.chunks import whole_chunk
 from proxy.relay.clock import Clock
-from proxy.relay.upstream import UpstreamConnection
+from proxy.relay.upstream import MOST_WALKED_CHUNKS, UpstreamConnection
 from proxy.usage.edits import UsageEventRemover
 from tests.properties.test_meter_cuts import ANSWERS, TEXTS, chat_body, cut
 from tests.weighing import meter
@@ -113,6 +113,13 @@ def test_a_read_with_several_chunks_or_a_part_of_one_does_not_end_the_short_way(
     sink = received([HEAD + one, two, one + two, three[:100], three[100:], two, one + three[:7], three[7:] + two, one])
     assert sink.shortened == 3
     assert sink.body.endswith(b"data: 22\n\ndata: 1\n\n")
+
+
+def test_a_flood_of_chunks_is_left_to_the_parser():
+    chunk = framed([b"data: 1\n\n"], "lower")[0]
+    assert received([HEAD, chunk * MOST_WALKED_CHUNKS, chunk]).shortened == 1
+    flooded = received([HEAD, chunk * (MOST_WALKED_CHUNKS + 1), chunk])
+    assert (flooded.shortened, flooded.body) == (0, b"data: 1\n\n" * (MOST_WALKED_CHUNKS + 2))
 
 
 def test_what_the_parser_would_refuse_does_not_pass_it_by():
