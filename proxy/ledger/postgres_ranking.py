@@ -2,9 +2,6 @@
 
 The pieces of a period (digests, roll-ups, records) are partial sums of the same groups. Adding them up here would mean to fetch
 them all: for the ten top of 500 users four times 500 rows of 22 numbers, which took longer than the sums.
-
-Where few are asked for, they are found by the three sums that rank them (PostgreSQL leaves out what the outer statement does not
-name), and only theirs are added up whole: what is named like one of the first groups, or has no name, is ranked once more.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from proxy.ledger.rows import MONEY_FIELDS
 from proxy.ledger.statements import Statement
 from proxy.ledger.summing import COUNT_NAMES
 
-FEW = 50
 _PLACE_HOLDER = re.compile(r"\$(\d+)")
 _COST = f"COALESCE(SUM(p.m{MONEY_FIELDS.index('cost_usd')}), 0)"
 _TOKENS = f"COALESCE(SUM(p.c{COUNT_NAMES.index('total_tokens')}), 0)"
@@ -41,17 +37,14 @@ def ranked_statement(partial: Sequence[Statement], group_count: int, limit: int)
         *(f"CAST(SUM(p.{name}) AS BIGINT)" for name in counts),
         *(f"SUM(p.{name})" for name in money),
     ]
-    pieces = f"({' UNION ALL '.join(texts)}) AS p ({', '.join((*groups, *counts, *money))})"
-    names = [f"p.{name}" for name in groups]
+    names = ", ".join(f"COALESCE(p.{name}, 'None') COLLATE \"C\"" for name in groups)
     values.append(limit)
-    order = ", ".join((f"{_COST} DESC, {_TOKENS} DESC", *(f"COALESCE({name}, 'None') COLLATE \"C\"" for name in names)))
-    ranking = f"GROUP BY {', '.join(names)} HAVING SUM(p.c0) > 0 ORDER BY {order} LIMIT ${len(values)}"
-    select = f"SELECT {', '.join(columns)} FROM {pieces}"  # noqa: S608 -- our own names
-    if limit > FEW:
-        return Statement(f"{select} {ranking}", values)
-    among = [f"(p.{name} = ANY(ARRAY(SELECT top.{name} FROM top)) OR p.{name} IS NULL)" for name in groups]  # noqa: S608
-    top = f"WITH top ({', '.join(groups)}) AS MATERIALIZED (SELECT {', '.join(names)} FROM {pieces} {ranking})"  # noqa: S608
-    return Statement(f"{top} {select} WHERE {' AND '.join(among)} {ranking}", values)
+    text = (
+        f"SELECT {', '.join(columns)} FROM ({' UNION ALL '.join(texts)}) AS p ({', '.join((*groups, *counts, *money))}) "  # noqa: S608 -- our own names
+        f"GROUP BY {', '.join(f'p.{name}' for name in groups)} HAVING SUM(p.c0) > 0 "
+        f"ORDER BY {_COST} DESC, {_TOKENS} DESC, {names} LIMIT ${len(values)}"
+    )
+    return Statement(text, values)
 
 
 def _behind(text: str, count: int) -> str:
