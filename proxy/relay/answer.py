@@ -139,7 +139,11 @@ class Answer(Watched):
         """Nearly every chunk of a stream: nothing in it is counted, taken out or held back, so it goes out as it is. Through
         parser, meter and framing it would go 280 bytecodes, so it goes 190."""
         meter, remover = self._meter, self._remover
-        if self._is_verbatim and (remover is None or remover.passes(data)) and (meter is None or meter.skips(data, size)):
+        if (
+            self._is_verbatim
+            and (remover is None or remover.passes(data))
+            and (meter is None or meter.skips(data, size, meter.framed_ends))
+        ):
             self.client.write(data)
             return True
         return False

@@ -138,7 +138,7 @@ def test_the_meter_reads_the_same_of_what_it_skips(answer, cuts, is_complete):
     for payload in filter(None, cut(body, cuts) if cuts else body.splitlines(keepends=True)):
         fed.feed(payload)
         (chunk,) = framed([payload], "lower")
-        if not skipping.skips(chunk, len(payload)):
+        if not skipping.skips(chunk, len(payload), skipping.framed_ends):
             skipping.feed(payload)
         assert (skipping.has_usage, skipping.has_ended) == (fed.has_usage, fed.has_ended)
     assert skipping.finish(is_complete, 123) == fed.finish(is_complete, 123)
@@ -153,7 +153,7 @@ def test_the_meter_estimates_the_same_of_what_it_skips(word):
     for event in events:
         fed.feed(event)
         (chunk,) = framed([event], "lower")
-        if skipping.skips(chunk, len(event)):
+        if skipping.skips(chunk, len(event), skipping.framed_ends):
             skipped += 1
         else:
             skipping.feed(event)

@@ -277,3 +277,28 @@ async def test_an_answer_that_outgrows_what_is_held_goes_on_chunked(house: House
         got = await relay.ask(request_bytes())
         assert (got.body, got.header("transfer-encoding")) == (body, "chunked")
         assert (await relay.record()).input_tokens == 9
+
+
+async def test_an_answer_that_outgrows_what_is_held_may_come_chunk_by_chunk(house: House) -> None:
+    body = completion(padding="x" * 5000)
+    pieces = [body[:3000], body[3000:4500], body[4500:4700], body[4700:]]
+    gates = [asyncio.Event() for _ in pieces]
+    script = [ReadRequest(), Send(chunked_head("application/json"))]
+    for gate, piece in zip(gates, pieces, strict=True):
+        script += [WaitFor(gate), Send(chunk(piece))]
+    async with house([[*script, Send(chunk(b""))]], max_held_answer_bytes=4000) as (relay, _):
+        client = await relay.client()
+        client.send(request_bytes())
+        for gate in gates[:2]:
+            gate.set()
+            await asyncio.sleep(0.05)  # each a read of its own
+        await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 30)
+        got = b""
+        for gate in gates[2:]:
+            while len(got) < len(body) - sum(map(len, pieces[gates.index(gate) :])):
+                got += await next_chunk(client)
+            gate.set()
+        while len(got) < len(body):
+            got += await next_chunk(client)
+        assert got == body
+        assert (await relay.record()).input_tokens == 9
