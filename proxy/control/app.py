@@ -52,7 +52,7 @@ from proxy.control.alerts.engine import AlertEngine
 from proxy.control.auth import IDENTITY, Identity, identify
 from proxy.control.context import CONTEXT, Context, context_of
 from proxy.control.identifiers import make_uuid7
-from proxy.control.kept_answers import accepted_age, question_of
+from proxy.control.kept_answers import accepted_age
 from proxy.control.replies import ApiError, error_of_status, error_reply
 from proxy.control.routes import PREFIX, Call, Route
 from proxy.errors import LedgerError
@@ -148,7 +148,7 @@ def _guarded(route: Route) -> Call:
 async def _answer_again(call: Call, request: web.Request, identity: Identity) -> web.StreamResponse:
     """An answer made a moment ago, where the client takes one; else a new one."""
     age_seconds = accepted_age(request.headers)
-    context, question = context_of(request), question_of(identity, request)
+    context, question = context_of(request), (identity.role, identity.user, request.path_qs)
     kept, now = context.kept_answers, context.clock()
     reply = None if age_seconds is None else kept.find(question, age_seconds, now)
     if reply is not None:

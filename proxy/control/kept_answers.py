@@ -11,14 +11,10 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from proxy.control.replies import json_body_reply
-
-if TYPE_CHECKING:
-    from proxy.control.auth import Identity
 
 MAX_AGE_SECONDS = 60.0
 MAX_ANSWERS = 256
@@ -26,6 +22,7 @@ MAX_ANSWER_BYTES = 1024 * 1024
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})")
 
 Question = tuple[str, str | None, str]
+"""What an answer depends on: the asker's role, its user, path and query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +68,6 @@ class KeptAnswers:
         """Something was changed: no answer holds any more, nor does one that is being made."""
         self.generation += 1
         self._answers.clear()
-
-
-def question_of(identity: Identity, request: web.Request) -> Question:
-    """What an answer depends on."""
-    return identity.role, identity.user, request.path_qs
 
 
 def accepted_age(headers: Mapping[str, str]) -> float | None:

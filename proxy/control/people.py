@@ -18,9 +18,9 @@ def caller_of_user(rules: Rules, user: str) -> Caller:
     """The caller that limits are looked up for where only a user's name is known: by `users:`, else by one of its keys."""
     standing = rules.standing_of(user)
     team, tier = standing.team, standing.tier
-    if team is None or tier is None:
-        for caller in rules.callers_of(user)[:1]:
-            team, tier = team or caller.team, tier or caller.tier
+    keyed = rules.callers_of(user)
+    if keyed:
+        team, tier = team or keyed[0].team, tier or keyed[0].tier
     return Caller(user, team, tier)
 
 

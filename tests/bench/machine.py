@@ -97,9 +97,9 @@ def family(pid: int) -> list[int]:
 def hurry(pid: int) -> None:
     """The program under test, all its threads, before whatever else runs on its core. Silently not, where that is not allowed."""
     for one in family(pid):
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{one}/task"):
-                os.setpriority(os.PRIO_PROCESS, int(task), -20)
+        for task in Path(f"/proc/{one}/task").glob("*"):
+            with contextlib.suppress(PermissionError, ProcessLookupError):  # a thread may end meanwhile
+                os.setpriority(os.PRIO_PROCESS, int(task.name), -20)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -72,23 +72,26 @@ async def test_what_all_viewers_see_is_written_once_a_beat() -> None:
 
 
 async def test_what_a_second_held_goes_out_with_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.control.feed.RATE_SECONDS", 0.2)
-    monkeypatch.setattr("proxy.control.feed.BEAT_SECONDS", 0.15)
+    monkeypatch.setattr("proxy.control.feed.BEAT_SECONDS", 3600.0)
+    monkeypatch.setattr("proxy.control.feed.RATE_SECONDS", 3600.0)
     feed = LiveFeed()
-    alike, other = feed.join(None), feed.join("b")
-    assert alike is not None
-    assert other is not None
-    for user in ("a", "b", "a"):
-        feed.publish([make_record(user)])
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(1.0)
-    beats = [alike.queue.get_nowait() for _ in range(alike.queue.qsize())]
-    assert [one.calls for one in beats] == [1, 2, 0], "at once, together, and what it came to"
-    assert [one.events.count(b"event: rate") for one in beats] == [0, 0, 1]
-    told = orjson.loads(beats[2].events.partition(b"data: ")[2])
-    assert (told["calls"], told["seconds"]) == (3, 0.2)
-    mine = b"".join(other.queue.get_nowait().events for _ in range(other.queue.qsize()))
-    assert (mine.count(b"event: call\n"), b'"calls":1,' in mine) == (1, True)
+    house, bob = feed.join(None), feed.join("b")
+    assert house is not None
+    assert bob is not None
+    feed.publish([make_record("a")])  # shown at once
+    first = await asyncio.wait_for(house.queue.get(), 30)
+    assert (first.calls, first.events.count(b"event: rate")) == (1, 0)
+    feed.publish([make_record("b")])
+    feed._reckon_rates()  # a second is over: no write of its own
+    assert house.queue.empty()
+    feed._beat()
+    second = house.queue.get_nowait()
+    assert (second.calls, second.events.count(b"event: rate"), house.queue.empty()) == (1, 1, True)
+    assert orjson.loads(second.events.split(b"data: ")[1].partition(b"\n")[0])["calls"] == 1, "of the second that was"
+    assert bob.queue.get_nowait().events.count(b"event: rate") == 0, "in bob's second there was nothing yet"
+    feed._reckon_rates()
+    feed._beat()
+    assert [viewer.queue.get_nowait().events.count(b"event: rate") for viewer in (house, bob)] == [1, 1]
 
 
 def test_viewers_are_bounded() -> None:
