@@ -6,8 +6,8 @@ by COPY straight into its partitions; where one of its ids is known already, tha
 into a temporary table of the session and from there, once by id, into the partitions. Ids are known only after a crash, and the
 straight way costs both sides a third less.
 
-Not here: what the statements say (statements.py, sql/queries/postgres.sql), the text of a COPY (postgres_copy.py), connections
-(postgres_pool.py), schema (postgres_schema.py).
+Not here: what the statements say (statements.py, postgres_statements.py, sql/queries/postgres.sql), the text of a COPY
+(postgres_copy.py), connections (postgres_pool.py), schema (postgres_schema.py).
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from proxy.ledger.ledger import Entry, GroupSums, RecordFilter, Repriced, Stored
 from proxy.ledger.migrations import queries
 from proxy.ledger.partitions import (
     FOREIGN_AT,
-    NEARNESS,
     has_own_partition,
     months_ahead,
-    shifted,
     time_of_id,
 )
 from proxy.ledger.postgres_copy import COPY_COLUMNS, FOREIGN_TEXT, copy_text, minted_texts, months_of
@@ -38,8 +36,17 @@ from proxy.ledger.postgres_digests import digest_next, statements_by_digest
 from proxy.ledger.postgres_pool import LONG_SECONDS, Connection, PostgresPool
 from proxy.ledger.postgres_ranking import ranked_statement
 from proxy.ledger.postgres_schema import drop_partitions_before, make_partitions, migrate
+from proxy.ledger.postgres_statements import (
+    ADD_TO_ROLLUPS,
+    DIALECT,
+    IN_ITS_MONTH,
+    INSERT,
+    LOCKED_RECORD,
+    STAGE,
+    STAGING,
+)
 from proxy.ledger.reading import Row, SqlReading, key_values
-from proxy.ledger.rollup import COUNTS, EXACT, Cell, Dimensions, roll_up, roll_up_columns, roll_up_sessions, series_id
+from proxy.ledger.rollup import EXACT, Cell, Dimensions, roll_up, roll_up_columns, roll_up_sessions, series_id
 from proxy.ledger.rows import (
     JSON_FIELDS,
     MONEY_FIELDS,
@@ -48,28 +55,19 @@ from proxy.ledger.rows import (
     time_text,
     without_second_bills,
 )
-from proxy.ledger.statements import COLUMNS, Dialect, Parameters, Piece, Statement, checked_groups, pieces
+from proxy.ledger.statements import Piece, Statement, checked_groups, pieces
 from proxy.ledger.summing import Totals
 from proxy.records import FIELDS, UsageRecord
 
 _JSON_AT = tuple(FIELDS.index(name) for name in JSON_FIELDS)
 _MONEY_AT = tuple(FIELDS.index(name) for name in MONEY_FIELDS)
 _STARTED_AT = FIELDS.index("started_at")
-_QUOTED = ", ".join(f'"{name}"' for name in COPY_COLUMNS)
 APPEND_TRIES = 4
 UNIQUE_VIOLATION = "23505"
 FOREIGN_KEY_VIOLATION = "23503"
 KNOWN_SERIES = 50_000
 """Ids of series that are in the database already; each costs some 100 bytes here and 20 µs there, if it were offered again."""
 CHUNK_BYTES = 256 * 1024
-STAGING = "usage_records_incoming_1"
-"""A table of the session, emptied by every commit; a release with other columns takes another number."""
-_STAGE = f'CREATE TEMP TABLE IF NOT EXISTS "{STAGING}" (LIKE "usage_records" INCLUDING DEFAULTS) ON COMMIT DELETE ROWS'
-_INSERT = (
-    f'INSERT INTO "usage_records" ({_QUOTED}) SELECT {_QUOTED} FROM "{STAGING}" AS s '  # noqa: S608 -- our own names
-    'ORDER BY s."id" ON CONFLICT DO NOTHING RETURNING "id"'
-)
-_FOREIGN = "TIMESTAMPTZ '1970-01-01 00:00:00+00'"
 
 
 class PostgresLedger(SqlReading):
@@ -196,9 +194,9 @@ class PostgresLedger(SqlReading):
         if not is_staged:
             await connection.copy_to_table("usage_records", source=_chunks(text), columns=COPY_COLUMNS)
             return batch
-        await connection.execute(_STAGE)
+        await connection.execute(STAGE)
         await connection.copy_to_table(STAGING, source=_chunks(text), columns=COPY_COLUMNS)
-        inserted = {row[0] for row in await connection.fetch(_INSERT)}
+        inserted = {row[0] for row in await connection.fetch(INSERT)}
         return Batch.of([record for record in batch.records if record.id in inserted])
 
     async def _stored_in_another_partition(self, connection: Connection, batch: Batch, minted: list[str]) -> set[str]:
@@ -210,7 +208,7 @@ class PostgresLedger(SqlReading):
             found.difference_update(foreign)  # there the unique key does notice
             for record_id in foreign:
                 if (at := time_of_id(record_id)) is not None:
-                    found.update(row[0] for row in await connection.fetch(_IN_ITS_MONTH, record_id, at))
+                    found.update(row[0] for row in await connection.fetch(IN_ITS_MONTH, record_id, at))
         return found
 
     async def _claimed(self, connection: Connection, offered: list[UsageRecord]) -> dict[str, str]:
@@ -239,7 +237,7 @@ class PostgresLedger(SqlReading):
         counts = zip(*(cell.counts for cell in sums), strict=True)
         money = zip(*(map(str, cell.money) for cell in sums), strict=True)
         at = {bucket: datetime.fromtimestamp(bucket, UTC) for bucket in set(buckets)}
-        await connection.execute(_ADD_TO_ROLLUPS, [at[bucket] for bucket in buckets], keys, *counts, *money)
+        await connection.execute(ADD_TO_ROLLUPS, [at[bucket] for bucket in buckets], keys, *counts, *money)
         return set(unknown)
 
     async def _add_to_sessions(self, connection: Connection, new: list[UsageRecord]) -> None:
@@ -253,9 +251,7 @@ class PostgresLedger(SqlReading):
     async def _reprice(self, connection: Connection, prices: Sequence[Repriced]) -> int:
         count = 0
         for price in sorted(prices, key=lambda each: each.record_id):
-            row = await connection.fetchrow(
-                _LOCKED_RECORD, price.record_id, [time_of_id(price.record_id) or FOREIGN_AT, FOREIGN_AT]
-            )
+            row = await connection.fetchrow(LOCKED_RECORD, price.record_id, [time_of_id(price.record_id) or FOREIGN_AT, FOREIGN_AT])
             if row is None:
                 continue
             *columns, minted = row
@@ -356,56 +352,3 @@ async def _chunks(text: bytes) -> AsyncIterator[bytes]:
     """For asyncpg, which sends each as one message."""
     for start in range(0, len(text), CHUNK_BYTES):
         yield text[start : start + CHUNK_BYTES]
-
-
-def _unnested(types: Sequence[str]) -> str:
-    arrays = ", ".join(f"${at}::{kind}" for at, kind in enumerate(types, 1))
-    return f"SELECT * FROM unnest({arrays})"  # noqa: S608 -- our own names
-
-
-def _rollup_upsert() -> str:
-    names = ("bucket_at", "series_id", *COUNTS, *MONEY_FIELDS)
-    types = ("timestamptz[]", "bytea[]", *("bigint[]" for _ in COUNTS), *("text[]::numeric[]" for _ in MONEY_FIELDS))
-    columns = ", ".join(f'"{name}"' for name in names)
-    sums = ", ".join(f'"{name}" = kept."{name}" + excluded."{name}"' for name in (*COUNTS, *MONEY_FIELDS))
-    return (
-        f'INSERT INTO "rollups" AS kept ({columns}) {_unnested(types)} ON CONFLICT ("bucket_at", "series_id") DO UPDATE SET {sums}'
-    )
-
-
-_ADD_TO_ROLLUPS = _rollup_upsert()
-_IN_ITS_MONTH = 'SELECT "id" FROM "usage_records" WHERE "id" = $1 AND "minted_at" = $2'
-_LOCKED_RECORD = (
-    f'SELECT {COLUMNS}, r."minted_at" FROM "usage_records" AS r '  # noqa: S608 -- our own names
-    'WHERE r."id" = $1 AND r."minted_at" = ANY($2::timestamptz[]) FOR UPDATE'
-)
-
-
-def _span(values: Parameters, time: str, first: int, edges: Sequence[object]) -> tuple[str, str, str]:
-    """width_bucket finds the interval by bisection."""
-    starts = values.add(list(edges[:-1]))
-    condition = f"{time} >= {values.add(edges[0])} AND {time} < {values.add(edges[-1])}"
-    return "", condition, f"width_bucket({time}, {starts}::timestamptz[]) + {first - 1}"
-
-
-def _pruning(values: Parameters, start: datetime | None, end: datetime | None, record_id: str | None) -> list[str]:
-    conditions = []
-    if record_id is not None:
-        conditions.append(f'r."minted_at" = ANY({values.add([time_of_id(record_id) or FOREIGN_AT, FOREIGN_AT])}::timestamptz[])')
-    if start is not None:
-        conditions.append(f'(r."minted_at" >= {values.add(shifted(start, -NEARNESS))} OR r."minted_at" = {_FOREIGN})')
-    if end is not None:
-        conditions.append(f'r."minted_at" < {values.add(shifted(end, NEARNESS))}')
-    return conditions
-
-
-DIALECT = Dialect(
-    mark="$",
-    record_instant=lambda at: at,
-    bucket_instant=lambda at: at,
-    record_money=lambda name: (f'SUM(r."{name}")',),
-    rollup_money=lambda name: (f'SUM(r."{name}")',),
-    span=_span,
-    tags='jsonb_each_text(r."tags")',
-    record_pruning=_pruning,
-)
