@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.control.feed import MAX_VIEWERS, QUEUE_BEATS, LiveFeed
+from proxy.control.feed import CALLS_PER_BEAT, MAX_VIEWERS, QUEUE_BEATS, LiveFeed
 from proxy.control.workers import WorkersLink
 from proxy.errors import QuotaStoreError
 from proxy.limits.limit import Limit
@@ -92,6 +92,23 @@ async def test_what_a_second_held_goes_out_with_a_beat(monkeypatch: pytest.Monke
     feed._reckon_rates()
     feed._beat()
     assert [viewer.queue.get_nowait().events.count(b"event: rate") for viewer in (house, bob)] == [1, 1]
+
+
+async def test_what_is_summed_and_what_is_shown_is_each_call_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.control.feed.BEAT_SECONDS", 3600.0)
+    feed = LiveFeed()
+    viewer = feed.join(None)
+    assert viewer is not None
+    feed.publish([make_record("first")])
+    await asyncio.wait_for(viewer.queue.get(), 30)
+    names = [f"user-{number}" for number in range(CALLS_PER_BEAT + 4)]
+    feed.publish([make_record(name) for name in names[:6]])
+    feed.publish([make_record(name) for name in names[6:]])
+    feed._beat()
+    beat = viewer.queue.get_nowait()
+    kind, *calls = [event.split(b"data: ") for event in beat.events.split(b"\n\n") if event]
+    assert (kind[0], orjson.loads(kind[1])["calls"], beat.calls) == (b"event: calls\n", 4, len(names))
+    assert [orjson.loads(data)["user"] for _, data in calls] == names[4:]
 
 
 def test_viewers_are_bounded() -> None:
