@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from proxy import rules as rules_module
+from proxy.control.people import caller_of_user
 from proxy.limits.limit import Limit
 from proxy.pricing.price_data import PriceData
 from proxy.pricing.pricebook import build_pricebook
@@ -187,3 +188,16 @@ def test_the_keys_of_a_user_are_found_by_its_name() -> None:
     assert rules.callers_of("ann") == (one, two)
     assert rules.callers_of("bob") == (other,)
     assert rules.callers_of("eve") == ()
+
+
+def test_a_user_who_is_known_by_a_key_alone_has_the_team_and_tier_of_its_first_key() -> None:
+    rules = rules_with(
+        callers={
+            "a": Caller("eve", "green", "gold", key_id="1"),
+            "b": Caller("eve", "grey", "free", key_id="2"),
+            "c": Caller("ann", "green", "free", key_id="3"),
+        }
+    )
+    assert caller_of_user(rules, "eve") == Caller("eve", "green", "gold")
+    assert caller_of_user(rules, "ann") == Caller("ann", "red", "gold"), "what `users:` says comes first"
+    assert caller_of_user(rules, "zoe") == Caller("zoe")
