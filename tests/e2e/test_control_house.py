@@ -28,6 +28,8 @@ OUTPUT_TOKENS = 40
 ONE_SECOND = 1.0
 PATIENCE_SECONDS = 60.0
 IN_A_ROW = 8
+LOOK_SECONDS = 0.3
+"""By then every worker has looked at the rules once more."""
 USERS = {
     "ada": "{team: crew, tokens: {per_day: 1_000_000}, cost_usd: {per_month: 50}, requests: {per_day: 10_000}}",
     "tracked": "{tokens: {per_day: 1_000}}",
@@ -68,10 +70,10 @@ def post(house: House, user: str = "ada", key: str | None = None, **more: Any) -
 
 
 def seconds_until(ask: Callable[[], int], wanted: int) -> float:
-    """From now to the first of several answers in a row with that status: every worker has followed."""
+    """From now to the first of an unbroken row of answers with that status, long enough that every worker has followed."""
     began = time.monotonic()
     first, count = 0.0, 0
-    while count < IN_A_ROW:
+    while count < IN_A_ROW or time.monotonic() - began < first + LOOK_SECONDS:
         asked = time.monotonic() - began
         assert asked < PATIENCE_SECONDS, f"still not {wanted} after {PATIENCE_SECONDS} seconds"
         if ask() == wanted:
@@ -205,6 +207,7 @@ def test_the_emergency_stop_cuts_streams_where_it_is_told_to(run_house: House) -
     assert record["outcome"] != "ok"
     assert 0 < record["output_tokens"] < 400
     run_house.nothing_held("ada")
+    assert within(ONE_SECOND, seconds_until(lambda: post(run_house).status_code, 200))
 
 
 def test_tracked_usage_counts_in_the_limits_once(run_house: House) -> None:
@@ -221,7 +224,8 @@ def test_tracked_usage_counts_in_the_limits_once(run_house: House) -> None:
 def test_a_corrected_price_is_in_force_and_the_past_is_priced_again(run_house: House) -> None:
     model, session = f"odd-model-{uuid4().hex[:6]}", uuid4().hex
     for _ in range(3):
-        assert post(run_house, model=model, headers={"x-weighbridge-session": session}).status_code == 200
+        answer = post(run_house, model=model, headers={"x-weighbridge-session": session})
+        assert answer.status_code == 200, answer.text
     records = run_house.records_when(3, session=session)
     assert [one["cost_usd"] for one in records] == [None] * 3  # unknown, not zero
     run_house.write("prices.yaml", PRICES + f"    {model}: {{input_mtok: 2, output_mtok: 4}}\n")
