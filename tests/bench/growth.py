@@ -23,7 +23,7 @@ from tests.bench.tables import Report, Table
 from tests.sample_records import samples
 from tests.servers import postgres_server, redis_server
 
-TESTS = ("scaling", "drain", "open", "reload", "workers")
+TESTS = ("scaling", "drain", "open", "reload", "workers", "trickle")
 FLAT = 1.10
 """CPU of the large case over that of the small one."""
 
@@ -40,6 +40,8 @@ def run(bench: Bench, report: Report, tests: Sequence[str], *, is_quick: bool, r
         reload(bench, report, keys=10_000, rounds=1 if is_quick else 3)
     if "workers" in tests:
         workers(bench, report, counts=(1, 2) if is_quick else (1, 2, 4), rounds=2 if is_quick else 3)
+    if "trickle" in tests:
+        trickle(bench, report, seconds=4.0 if is_quick else 10.0)
 
 
 # ── scaling ──
@@ -367,3 +369,29 @@ def workers(bench: Bench, report: Report, *, counts: Sequence[int], rounds: int)
     report.show(table)
     report.failed += found.failed
     report.keep("workers", found.rows)
+
+
+# ── hardly anything to do ──
+
+
+def trickle(bench: Bench, report: Report, *, seconds: float) -> None:
+    """CPU of a house that nobody calls, and that few call."""
+    bench.plain()
+    table = Table(
+        "A trickle of calls", f"CPU milliseconds a second over {seconds:g} s each.", ("calls a second", "worker", "control")
+    )
+    with Subject("weighbridge", bench) as subject:
+        subject.start(bench)
+        time.sleep(5.0)  # what a start does
+        roles = subject.roles()
+        for rate in (0, 25, 100):
+            shape = Shape(connections=20, seconds=seconds + 2.0, rate=float(rate), body=chat_body())
+            load = bench.begin(subject.target, shape) if rate else None
+            time.sleep(2.0)
+            before = {role: sum(map(cpu_seconds, pids)) for role, pids in roles.items()}
+            time.sleep(seconds)
+            used = {role: (sum(map(cpu_seconds, pids)) - before[role]) * 1000 / seconds for role, pids in roles.items()}
+            if load is not None:
+                report.failed += bench.end(load).failed
+            table.add(rate, used["worker"], used["control"])
+    report.show(table)
