@@ -116,6 +116,31 @@ class RequestHead:
     subprotocols: tuple[bytes, ...] = ()
     """Those that are no key."""
 
+    def with_headers(self, headers: list[Header], forwarded: list[Header], labels: dict[bytes, bytes]) -> RequestHead:
+        """The same head with other lines (`dataclasses.replace` takes five times as long)."""
+        return RequestHead(
+            self.method,
+            self.target,
+            self.is_http10,
+            headers,
+            forwarded,
+            self.swapped_at,
+            self.encoding_at,
+            self.query_as_sent,
+            self.has_host,
+            self.content_length,
+            self.is_chunked,
+            self.content_type,
+            self.content_encoding,
+            self.expects_continue,
+            self.wants_close,
+            self.upgrade,
+            self.credentials,
+            labels,
+            self.retry_count,
+            self.subprotocols,
+        )
+
 
 class MalformedHead(ValueError):
     """The head cannot be understood in one way only, so it is refused (RFC 9112 §6.3: possible request smuggling)."""

@@ -23,7 +23,14 @@ from tests.bench.machine import BenchError
 from tests.bench.subjects import limits_text
 from tests.bench.tables import Table
 
-CASES = ("request, strict limits, 2 KB", "request, no limits, 2 KB", "stream of 100 chunks, strict limits", "raw relay, request")
+CASES = (
+    "request, strict limits, 2 KB",
+    "request, no limits, 2 KB",
+    "stream of 100 chunks, strict limits",
+    "raw relay, request",
+    "an SDK's request (18 header lines), strict limits",
+    "the same with a trace and a user of its own in each",
+)
 SHORT, LONG = 64, 264
 """Requests of the two runs."""
 VALGRIND = ("valgrind", "--tool=callgrind", "--instr-atstart=no", "--callgrind-out-file=/dev/null")
@@ -54,16 +61,22 @@ def _counted(number: int, count: int) -> int:
     return int(found[1])
 
 
+def _limits(number: int) -> str:
+    if number == 1:
+        return way.keys_only()
+    return limits_text(more=", may_speak_for_others: true") if number == 5 else limits_text()
+
+
 async def ask(number: int, count: int) -> None:
     """Under valgrind: warm up, then count."""
     is_stream = number == 2
-    request = way.request_bytes(2_000, is_stream=is_stream)
+    requests = way.sdk_requests(is_traced=number == 5) if number >= 4 else [way.request_bytes(2_000, is_stream=is_stream)]
     answer = way.streamed_answer(100) if is_stream else [way.whole_answer()]
     with tempfile.TemporaryDirectory() as folder:
         if number == 3:
-            rig, spool = way.raw_rig(request, answer), None
+            rig, spool = way.raw_rig(requests, answer), None
         else:
-            rig, spool = way.our_rig(Path(folder), request, answer, way.keys_only() if number == 1 else limits_text())
+            rig, spool = way.our_rig(Path(folder), requests, answer, _limits(number))
         await rig.run(20 if is_stream else 300)
         stop_looking_for_garbage()
         switch = ["callgrind_control", "-i"]

@@ -104,10 +104,10 @@ def test_the_way_without_sockets_serves(tmp_path: Path) -> None:
     """Product and raw relay answer on wires in memory, and each of ours is in the spool."""
 
     async def play() -> tuple[int, int]:
-        request, answer = way.request_bytes(2_000, is_stream=False), [way.whole_answer()]
-        rig, spool = way.our_rig(tmp_path, request, answer, limits_text())
+        requests, answer = way.sdk_requests(is_traced=True), [way.whole_answer()]
+        rig, spool = way.our_rig(tmp_path, requests, answer, limits_text())
         await rig.run(50)
-        raw = way.raw_rig(request, answer)
+        raw = way.raw_rig(requests, answer)
         await raw.run(50)
         appended = spool.stats().appended
         spool.close()

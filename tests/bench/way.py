@@ -12,7 +12,8 @@ import cProfile
 import pstats
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -39,6 +40,13 @@ from tests.bench.tables import Table
 
 CONNECTIONS = 32
 PROVIDER = "http://127.0.0.1:9"
+SDK_HEAD = (
+    "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"
+    "Accept: application/json\r\nContent-Type: application/json\r\nUser-Agent: OpenAI/Python 1.66.3\r\nX-Stainless-Lang: python\r\n"
+    "X-Stainless-Package-Version: 1.66.3\r\nX-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Runtime: CPython\r\n"
+    "X-Stainless-Runtime-Version: 3.11.7\r\nX-Stainless-Async: false\r\nx-stainless-retry-count: 0\r\n"
+    "x-stainless-read-timeout: 600\r\n"
+)
 EVENT = (
     b'data: {"id":"chatcmpl-mock01","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini",'
     b'"choices":[{"index":0,"delta":{"content":"n=00042 t=0001234567890123456 ........"}}]}\n\n'
@@ -100,8 +108,9 @@ class Wire:
 class Rig:
     """Connections that ask again as soon as they are answered, until so many answers have come."""
 
-    def __init__(self, request: bytes, answer: list[bytes]) -> None:
-        self._request, self._answer = request, answer
+    def __init__(self, requests: Sequence[bytes], answer: list[bytes]) -> None:
+        """`requests`: sent one after the other, over and over."""
+        self._requests, self._answer = cycle(requests), answer
         self._loop = asyncio.get_running_loop()
         self._left = self._out = 0
         self._done = self._loop.create_future()
@@ -132,7 +141,7 @@ class Rig:
     def _next(self, client: Any) -> None:
         if self._left > 0:
             self._left -= 1
-            client.data_received(self._request)
+            client.data_received(next(self._requests))
             return
         self._out -= 1
         if self._out == 0:
@@ -155,7 +164,19 @@ def request_bytes(prompt_bytes: int, *, is_stream: bool) -> bytes:
     return f"{head}User-Agent: lg\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def our_rig(folder: Path, request: bytes, answer: list[bytes], limits: str) -> tuple[Rig, SpoolWriter]:
+def sdk_requests(*, is_traced: bool) -> list[bytes]:
+    """An SDK's requests, eighteen header lines each; traced: with a `traceparent` and an end user that are others in each."""
+    body = chat_body(2_000, is_stream=False)
+    head = f"{SDK_HEAD}Authorization: Bearer {KEY}\r\nContent-Length: {len(body)}\r\n"
+    if not is_traced:
+        return [f"{head}\r\n".encode() + body]
+    return [
+        f"{head}traceparent: 00-{number:032x}-{number:016x}-01\r\nx-weighbridge-user: user-{number % 10}\r\n\r\n".encode() + body
+        for number in range(1_000)
+    ]
+
+
+def our_rig(folder: Path, requests: Sequence[bytes], answer: list[bytes], limits: str) -> tuple[Rig, SpoolWriter]:
     """The product's own parts, put together as assembly.py does."""
     (folder / "providers.yaml").write_text(providers_text(PROVIDER))
     (folder / "limits.yaml").write_text(limits)
@@ -172,7 +193,7 @@ def our_rig(folder: Path, request: bytes, answer: list[bytes], limits: str) -> t
         return exchange
 
     state.begin = begin
-    rig = Rig(request, answer)
+    rig = Rig(requests, answer)
     pool = state.pool(rules.providers["openai"])
     for _ in range(CONNECTIONS):
         rig.add_client(ClientConnection(state))
@@ -183,10 +204,10 @@ def our_rig(folder: Path, request: bytes, answer: list[bytes], limits: str) -> t
     return rig, spool
 
 
-def raw_rig(request: bytes, answer: list[bytes]) -> Rig:
+def raw_rig(requests: Sequence[bytes], answer: list[bytes]) -> Rig:
     """The ceiling on the same wires."""
     pool: list[raw_relay.Upstream] = []
-    rig = Rig(request, answer)
+    rig = Rig(requests, answer)
     for _ in range(CONNECTIONS):
         rig.add_client(raw_relay.Client(pool, 0))
         connection = raw_relay.Upstream(pool)
@@ -219,10 +240,10 @@ async def measure(repeats: int, chunks: int) -> Table:
         answer = streamed_answer(events) if events else [whole_answer()]
         count = 100 if events else 800
         with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
-            rig, spool = our_rig(Path(folder), request, answer, limits)
+            rig, spool = our_rig(Path(folder), [request], answer, limits)
             ours = await best(rig, count, repeats)
             spool.close()
-        raw = await best(raw_rig(request, answer), count, repeats)
+        raw = await best(raw_rig([request], answer), count, repeats)
         table.add(name, ours, raw, ours - raw)
         if events:
             table.add("  per chunk", ours / events, raw / events, (ours - raw) / events)
@@ -232,7 +253,7 @@ async def measure(repeats: int, chunks: int) -> Table:
 async def count_calls(limits: str | None = None) -> str:
     """Function calls per request, most expensive first, by cProfile; counts are exact, times are not."""
     with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
-        rig, spool = our_rig(Path(folder), request_bytes(2_000, is_stream=False), [whole_answer()], limits or limits_text())
+        rig, spool = our_rig(Path(folder), [request_bytes(2_000, is_stream=False)], [whole_answer()], limits or limits_text())
         await rig.run(500)
         profile, count = cProfile.Profile(), 1_000
         profile.enable()

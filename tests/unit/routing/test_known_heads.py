@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httptools
 import pytest
 
 from proxy.routing.headers import Header, RequestHead, read_head, request_lines
-from proxy.routing.known_heads import MAX_HEADS, Found, KnownHead, KnownHeads, cut
+from proxy.routing.known_heads import MAX_HEADS, MAX_VARYING, Found, KnownHead, KnownHeads, cut
 from proxy.routing.provider import Provider
 from proxy.routing.route import Route
 
@@ -147,11 +148,114 @@ def test_shapes_differ_in_every_other_byte() -> None:
         assert found.shape != shape
 
 
+def varied(number: int, key: bytes = b"wb-alice", more: bytes = b"") -> bytes:
+    """A request with a trace, an end user and a session of its own."""
+    lines = b"traceparent: 00-%032x-%016x-01\r\nX-Weighbridge-User: u%d\r\n" % (number, number, number)
+    return request(key, more=b"User-Agent: sdk\r\n" + lines + b"X-Session: a b %d\r\n" % number + more)
+
+
+def taught(heads: KnownHeads, *many: bytes) -> None:
+    for data in many:
+        found = cut(data)
+        assert found is not None
+        if heads.find(found.shape) is None:
+            heads.learn(found, data, parsed(data), ROUTE, "json")
+
+
+def found_in(heads: KnownHeads, data: bytes) -> KnownHead | None:
+    found = cut(data)
+    assert found is not None
+    return heads.find(found.shape)
+
+
+@pytest.mark.parametrize("is_swapped", [True, False])
+@pytest.mark.parametrize("wants_identity", [True, False])
+def test_lines_that_vary_are_known_with_the_values_of_the_request(is_swapped: bool, wants_identity: bool) -> None:
+    heads = KnownHeads(object())
+    taught(heads, varied(1), varied(2), varied(3))
+    for number in (4, 5, 4):
+        data = varied(number, b"wb-key%d" % number)
+        known, head = found_in(heads, data), parsed(data)
+        assert known is not None
+        same = replace(known.head, credentials=head.credentials)
+        key = b"Bearer wb-key%d" % number
+        unmarked = {name: [(one, key if b"\0key\0" in value else value) for one, value in getattr(same, name)] for name in LISTS}
+        assert replace(same, **unmarked) == head  # every field
+        args, how = (b"/v1", b"host"), {"is_swapped": is_swapped, "wants_identity": wants_identity}
+        assert known.lines(f"wb-key{number}", *args, **how) + b"\r\n" == request_lines(head, *args, b"", PROVIDER, **how)
+
+
+LISTS = ("headers", "forwarded")
+
+
+def test_what_varies_is_seen_by_the_second_head_and_known_from_the_third() -> None:
+    heads = KnownHeads(object())
+    for number, is_known in ((1, False), (2, False), (3, True), (4, True)):
+        assert (found_in(heads, varied(number)) is not None) == is_known
+        taught(heads, varied(number))
+    assert (len(heads._known), len(heads._templates)) == (1, 1)
+    assert found_in(heads, request()) is None  # a head without these lines is another one
+    taught(heads, request())
+    assert isinstance(found_in(heads, request()), KnownHead)
+
+
+NEVER_FILLED = {
+    "a value the parser shortens": b"X-Session: a \t%d\r\n",
+    "a value beyond ASCII": b"X-Session: \xc3\xa9%d\r\n",
+    "the same name twice": b"X-Session: %d\r\nx-session: 1\r\n",
+    "a name that ends here": b"Connection: keep-alive, x-session\r\nX-Session: %d\r\n",
+    "a value without a space before it": b"X-Session:%d\r\n",
+    "a value that means something": b"X-Stainless-Retry-Count: %d\r\n",
+}
+
+
+@pytest.mark.parametrize("line", NEVER_FILLED.values(), ids=NEVER_FILLED)
+def test_lines_that_the_parser_may_read_otherwise_are_left_to_it(line: bytes) -> None:
+    heads = KnownHeads(object())
+    taught(heads, *[request(more=line % number) for number in range(5)])
+    assert found_in(heads, request(more=line % 9)) is None
+    assert not heads._templates
+
+
+def test_a_zero_byte_in_a_head_is_no_hole() -> None:
+    heads = KnownHeads(object())
+    plain = request(more=b"X-Trace: %d\r\n")
+    taught(heads, *[plain.replace(b"%d", b"%d" % number) for number in range(3)])
+    assert found_in(heads, plain.replace(b"%d", b"7")) is not None
+    for text in (b"\0", b"\x000\0", b"", b"7\0", b" "):
+        assert found_in(heads, plain.replace(b"%d", text)) is None
+
+
+def test_values_of_one_request_do_not_reach_another() -> None:
+    heads = KnownHeads(object())
+    taught(heads, *[varied(number) for number in (1, 2)])
+    first = found_in(heads, varied(11))
+    second = found_in(heads, varied(12))
+    assert first is not None
+    assert second is not None
+    assert (first.head.labels, second.head.labels) == ({b"user": b"u11"}, {b"user": b"u12"})
+    assert first.head.headers is not second.head.headers
+    lines = second.lines("k", b"/", b"h", is_swapped=True, wants_identity=False)
+    assert b"%016x" % 12 in lines
+    assert b"%016x" % 11 not in lines
+
+
+def test_names_that_vary_are_not_kept_without_end() -> None:
+    heads = KnownHeads(object())
+    for number in range(3 * MAX_VARYING):
+        taught(heads, *[request(more=b"X-%d: %d\r\n" % (number, value)) for value in range(3)])
+        assert found_in(heads, request(more=b"X-%d: 9\r\n" % number)) is not None
+        assert len(heads._varying_names) <= MAX_VARYING
+    many = b"".join(b"Y-%d: %%(n)d\r\n" % number for number in range(2 * MAX_VARYING))
+    taught(heads, *[request(more=many % {b"n": value}) for value in range(3)])
+    assert len(heads._varying_names) <= MAX_VARYING
+
+
 def test_made_up_heads_take_no_memory() -> None:
     heads = KnownHeads(object())
     for number in range(MAX_HEADS + 5):
-        data = request(more=b"X-Trace: %d\r\n" % number)
+        data = request(more=b"X-Trace-%d: %d\r\n" % (number, number))
         found = cut(data)
         assert found is not None
         heads.learn(found, data, parsed(data), ROUTE, "json")
-    assert len(heads._known) <= MAX_HEADS
+        assert len(heads._known) + len(heads._templates) <= MAX_HEADS
