@@ -243,14 +243,13 @@ class KnownHeads:
             self._known.clear()
             self._templates.clear()
         self._notice(kept.headers)
-        pieces = self._varying.split(found.shape) if self._varying is not None else [found.shape]
-        if len(pieces) == 1:
-            self._known[found.shape] = KnownHead(kept, where, kind, credential.place)
-            return
+        pieces = self._varying.split(found.shape) if self._varying is not None else []
         spots = _spots(kept, [line[2:-2] for line in pieces[1::3]], pieces[2::3])
-        if spots is not None:
+        if spots:
             del pieces[2::3]
             self._templates[tuple(pieces)] = _Template(_marked(kept, spots), where, kind, credential.place, spots)
+        else:
+            self._known[found.shape] = KnownHead(kept, where, kind, credential.place)
 
     def _notice(self, headers: list[Header]) -> None:
         """See what varies: of two heads with the same names in the same order, the values that differ and mean nothing here."""
@@ -275,18 +274,18 @@ class KnownHeads:
             self._varying = re.compile(rb"(\r\n(?:" + lines + rb"): )" + _VALUE)
 
 
-def _spots(head: RequestHead, names: Sequence[bytes], values: Sequence[bytes]) -> list[_Spot] | None:
-    """Where the parser found these values; None where it did not find each of them whole, in one line of its name."""
-    spots = []
+def _spots(head: RequestHead, names: Sequence[bytes], values: Sequence[bytes]) -> list[_Spot]:
+    """Where the parser found these values; nothing where it did not find each of them whole, in the one line of its name."""
+    spots: list[_Spot] = []
     lower = [name.lower() for name, _ in head.headers]
     for name, value in zip(names, values, strict=True):
         if lower.count(name.lower()) != 1:
-            return None
+            return []
         at = lower.index(name.lower())
         header = head.headers[at]
         is_label = kind_of(name) == LABEL
         if header != (name, value) or (not is_label and header not in head.forwarded):  # `Connection` may name it
-            return None
+            return []
         spots.append(_Spot(name, at, -1 if is_label else head.forwarded.index(header)))
     return spots
 

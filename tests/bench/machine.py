@@ -70,6 +70,13 @@ def pinned(where: Iterable[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def move(pid: int, where: Iterable[int]) -> None:
+    """A running process with all its threads onto these cores."""
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(ProcessLookupError):  # a thread may end meanwhile
+            os.sched_setaffinity(int(task), set(where))
+
+
 def usable_prefix(*prefix: str) -> list[str]:
     """The prefix if this user may use it, else nothing."""
     found = shutil.which(prefix[0])

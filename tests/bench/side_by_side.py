@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tests.bench.load import Bench, Shape, chat_body, settle_down
-from tests.bench.machine import resident_kb
+from tests.bench.machine import move, resident_kb
 from tests.bench.rounds import Direct, Measurable, Rounds, run_rounds
+from tests.bench.subjects import Subject
 from tests.bench.tables import Report, Table
 
 OURS = ("weighbridge", "weighbridge+redis")
 REQUEST_BYTES = 2_000
 GATEWAY_LATENCY_US = 20_000
+ELSEWHERE = "weighbridge, control on another core"
 
 
 def plain(bench: Bench, subjects: Sequence[Measurable], report: Report, *, connections: int, seconds: float, rounds: int) -> Rounds:
@@ -150,7 +152,16 @@ def gateway(
     bench: Bench, subjects: Sequence[Measurable], report: Report, *, concurrency: Sequence[int], seconds: float, rounds: int
 ) -> None:
     """AIGatewayBench's method: a provider that takes 20 ms, and what the gateway adds to the slowest hundredth."""
-    everyone = [Direct(bench), *subjects]
+    with Subject(ELSEWHERE, bench) as elsewhere:
+        elsewhere.start(bench)
+        for pid in elsewhere.roles()["control"]:
+            move(pid, bench.load_cores)
+        _gateway(bench, [Direct(bench), *subjects, elsewhere], report, concurrency, seconds, rounds)
+
+
+def _gateway(
+    bench: Bench, everyone: Sequence[Measurable], report: Report, concurrency: Sequence[int], seconds: float, rounds: int
+) -> None:
     columns = [
         "proxy",
         *[f"added p99 µs at {count}" for count in concurrency],

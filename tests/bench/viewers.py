@@ -11,12 +11,11 @@ also measured where nothing else runs (`_cost`).
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -26,7 +25,7 @@ import aiohttp
 from proxy.spool.writer import SpoolWriter
 from tests.bench.growth import _fill_ledger
 from tests.bench.load import Bench, Shape, chat_body
-from tests.bench.machine import cpu_seconds, pinned
+from tests.bench.machine import cpu_seconds, move, pinned
 from tests.bench.subjects import Subject
 from tests.bench.tables import Report, Table
 from tests.e2e.house import ADMIN_KEY
@@ -151,7 +150,7 @@ def run(bench: Bench, report: Report, *, rounds: int, seconds: float, rows: int)
         subject.start(bench)
         for layout, cores in (("on the worker's core", bench.subject_cores), ("on the other core", bench.load_cores)):
             for pid in subject.roles()["control"]:
-                _move(pid, cores)
+                move(pid, cores)
             load = bench.begin(subject.target, Shape(connections=64, seconds=3_600.0, warm_seconds=0.0, body=chat_body(2_000)))
             try:
                 time.sleep(2.0)
@@ -162,7 +161,7 @@ def run(bench: Bench, report: Report, *, rounds: int, seconds: float, rows: int)
             subject.settle()
             _show(table, report, layout, pairs)
         for pid in subject.roles()["control"]:
-            _move(pid, bench.subject_cores)
+            move(pid, bench.subject_cores)
         _show_cost(report, _cost(bench, subject, 2 * seconds, rounds=max(3, rounds // 2)))
     report.show(table)
 
@@ -277,10 +276,3 @@ def _show_cost(report: Report, pairs: list[tuple[Shares, Shares]]) -> None:
     report.show(table)
     report.target(f"{VIEWERS} viewers: part of one core, worker and control, in %", whole * 100, FALL_PERCENT)
     report.keep("viewers, their own cost", pairs)
-
-
-def _move(pid: int, cores: set[int]) -> None:
-    """A process with all its threads onto these cores."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(task), cores)

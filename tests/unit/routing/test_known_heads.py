@@ -215,6 +215,7 @@ def test_lines_that_the_parser_may_read_otherwise_are_left_to_it(line: bytes) ->
     taught(heads, *[request(more=line % number) for number in range(5)])
     assert found_in(heads, request(more=line % 9)) is None
     assert not heads._templates
+    assert found_in(heads, request(more=line % 4)) is not None  # the very same head again is known as a whole
 
 
 def test_a_zero_byte_in_a_head_is_no_hole() -> None:
