@@ -145,6 +145,22 @@ async def test_a_head_that_is_known_lends_nobody_anothers_key(four: Open, place:
         assert await ask(OLD) == 401
 
 
+async def test_a_head_that_is_known_lends_nobody_anothers_user_session_or_trace(four: Open) -> None:
+    """Lines that change with each call, from two keys in turn: the provider sees each call's own, and so does the ledger."""
+    async with four() as (relay, upstream):
+        for number in range(1, 9):
+            is_spoken_for = number % 2 == 0
+            own = {"traceparent": f"00-{number:032x}-{number:016x}-01", "x-weighbridge-session": f"s-{number}"}
+            headers = {"Authorization": f"Bearer {ROBOT if is_spoken_for else ALICE}", "x-weighbridge-user": f"u-{number}", **own}
+            assert (await relay.ask(call(headers=headers))).status == 200
+            head = bytes(upstream.received[0]).decode().split("POST ")[-1]
+            assert f"\r\ntraceparent: {own['traceparent']}\r\n" in head
+            assert "x-weighbridge" not in head
+            record = (await relay.wait_for_records(number))[-1]
+            assert (record.user, record.session) == (f"u-{number}" if is_spoken_for else "alice", f"s-{number}")
+        assert (len(relay.state.heads._known), len(relay.state.heads._templates)) == (1, 1)  # the first; all the others
+
+
 async def test_a_key_that_is_listed_by_its_hash_needs_no_prefix(four: Open) -> None:
     async with four() as (relay, upstream):
         assert (await relay.ask(call(headers={"Authorization": f"Bearer {LISTED}"}))).status == 200
