@@ -55,6 +55,17 @@ def test_the_day_leaves_out_prices_of_other_days_and_keeps_every_hour() -> None:
     assert of.usual_nano_usd(1_000, 0) == 1_000 * 5_000
 
 
+def test_what_is_usual_is_the_dearest_hour_of_the_day_and_the_earlier_list_only_before_it() -> None:
+    built_in = Tariff("p/m", "x", (Period({"input_mtok": Decimal(1), "output_mtok": Decimal(4)}),))
+    hours = (
+        Period({"input_mtok": Decimal(2), "output_mtok": Decimal(8)}, date(2026, 11, 1), hours=(time(0), time(8))),
+        Period({"input_mtok": Decimal(5), "output_mtok": Decimal(20)}, date(2026, 11, 1), hours=(time(8), time(0))),
+    )
+    of = Tariff("p/m", "y", hours, earlier=built_in)
+    assert of.usual_nano_usd(1_000, 0, started_at=NOON) == 1_000 * 5_000
+    assert of.usual_nano_usd(1_000, 0, started_at=datetime(2026, 10, 1, tzinfo=UTC)) == 1_000 * 1_000
+
+
 def test_fees_are_bounded_by_the_units_that_are_named() -> None:
     of = Tariff("p/m", "x", (Period({**LONG, "requests_kcount": Decimal(5), "web_searches_kcount": Decimal(10)}),))
     assert of.upper_bound_nano_usd(0, 0) == 5_000_000

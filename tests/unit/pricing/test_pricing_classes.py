@@ -211,6 +211,11 @@ def test_billed_counts_are_priced_alone() -> None:
             "8 cache",
         ),
         (TokenUsage(input_tokens=0, cache_read_tokens=5, output_tokens=0), mtok("0.3", 5), "5 cache reads"),
+        (
+            TokenUsage(input_tokens=100, cache_read_tokens=60, cache_write_tokens=60, output_tokens=0),
+            mtok("0.3", 60) + mtok("3.75", 60),
+            "60 cache reads + 60 cache writes > 100",
+        ),
         (TokenUsage(input_tokens=0, output_tokens=10, reasoning_tokens=30), mtok("15", 10 + 30), "30 reasoning_tokens > 10"),
     ],
 )
