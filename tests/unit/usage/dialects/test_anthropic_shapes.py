@@ -41,6 +41,11 @@ def test_cache_reads_and_writes_are_part_of_the_input():
     assert (reading.api, reading.provider_response_id) == ("anthropic.messages", "msg_1")
 
 
+def test_the_delta_is_final_though_the_stop_never_comes():
+    reading = stream(start(START), *[TEXT] * 20, delta({"output_tokens": 42}), is_complete=False)
+    assert counts(exact(reading)) == (100, 60, 30, 42, None)
+
+
 def test_delta_with_larger_input_replaces_the_start():
     reading = stream(start({"input_tokens": 2750, "output_tokens": 1}), delta({"input_tokens": 12229, "output_tokens": 300}), STOP)
     assert counts(exact(reading)) == (12229, None, None, 300, None)

@@ -37,6 +37,12 @@ def test_converse_adds_the_cache_to_the_input():
     assert (reading.usage.cache_write_1h_tokens, reading.usage.total_tokens, reading.response_model) == (12, 100, "m%3A0")
 
 
+def test_converse_is_known_without_its_usage():
+    whole = weigh(sse({"output": {"message": {"role": "assistant"}}, "stopReason": "end_turn"})[6:], facts("unknown"))
+    cut = weigh(TEXT * 5, facts("unknown", is_stream=True), content_type=AWS, is_complete=False)
+    assert [(each.api, each.is_usage_missing) for each in (whole, cut)] == [("bedrock.converse", True)] * 2
+
+
 @pytest.mark.parametrize("content_type", [AWS, "", "application/octet-stream"])
 def test_converse_stream_reports_in_metadata(content_type):
     body = frame("messageStart", {"role": "assistant"}) + TEXT * 20 + frame("messageStop", {"stopReason": "end_turn"})

@@ -46,6 +46,21 @@ def test_cohere_v2_stream_that_fails_says_why():
     assert (reading.error, reading.usage) == ("invalid tool generation", None)
 
 
+def test_cohere_may_say_no_more_than_that_it_failed():
+    for reason, error in (("ERROR", "ERROR: the stream ended with finish_reason ERROR"), ("COMPLETE", None)):
+        end = ("message-end", {"type": "message-end", "delta": {"finish_reason": reason, "usage": V2_USAGE}})
+        reading = weigh(sse(end, done=True), facts("cohere.chat", is_stream=True), content_type=SSE)
+        assert (reading.error, reading.usage.input_tokens) == (error, 507)
+
+
+def test_cohere_is_known_by_its_usage_alone():
+    for usage in ({"billed_units": {"input_tokens": 5}}, {"api_version": {"version": "2"}, "tokens": {"input_tokens": 5}}):
+        reading = weigh(sse({"id": "x", "meta": usage})[6:], facts("unknown"))
+        assert reading.api.startswith("cohere.")
+        assert exact(reading).input_tokens == 5
+    assert weigh(sse({"id": "x", "meta": {"api_version": "2"}})[6:], facts("unknown")).api == "unknown"
+
+
 def test_cohere_v1_stream_is_json_lines():
     meta = {
         "api_version": {"version": "1"},

@@ -217,6 +217,13 @@ def test_batch_is_billed_when_it_has_ended_and_once():
     assert (reading.billing_key, reading.service_tier, reading.response_model) == ("batch:batches/b1", "batch", "gemini-x-001")
 
 
+def test_a_batch_that_failed_says_why():
+    failed = {"name": "batches/b1", "metadata": {"model": "models/gemini-x"}, "done": True, "error": {"code": 13, "message": "no"}}
+    reading = weigh(sse(failed)[6:], facts("gemini.batches"))
+    assert (reading.usage, reading.api) == (None, "gemini.batches")
+    assert "no" in reading.error
+
+
 def test_documents_are_images_and_video_has_a_price_of_its_own():
     details = [("TEXT", 10), ("IMAGE", 20), ("DOCUMENT", 30), ("VIDEO", 40)]
     usage = {

@@ -296,6 +296,15 @@ def test_images_by_tokens_and_by_the_piece():
     assert exact(weigh(stream, facts("openai.images", is_stream=True), content_type=SSE)).output_tokens == 272
 
 
+def test_the_last_cost_that_is_named_counts():
+    def cost(*costs):
+        usages = [USAGE | ({} if one is None else {"cost": one}) for one in costs]
+        body = sse(*(chunk(usage=usage) for usage in usages), chunk(choices=[], usage=USAGE), done=True)
+        return weigh(body, CHAT, content_type=SSE).reported_cost_usd
+
+    assert (cost(0.1, 0.3), cost(0.1, None), cost(None)) == (Decimal("0.3"), Decimal("0.1"), None)
+
+
 def test_xai_images_report_a_cost_alone():
     reading = weigh(sse({"data": [{"url": "x"}], "usage": {"cost_in_usd_ticks": 200000000}})[6:], facts("openai.images"))
     assert (reading.reported_cost_usd, exact(reading).units) == (Decimal("0.02"), {"images": Decimal(1)})

@@ -47,6 +47,22 @@ def test_text_generation_inference_without_details_counts_in_headers():
     assert nonsense.usage is None
 
 
+FAILS = {"error": {"message": "out of memory", "type": "server_error"}}
+PIECES = {
+    "huggingface.generate": {"token": {"text": "a"}, "generated_text": None, "details": None},
+    "llamacpp.completion": {"content": "a", "stop": False, "tokens_predicted": 1, "tokens_evaluated": 9},
+    "watsonx.generate": {"model_id": "m", "results": [{"generated_token_count": 1, "input_token_count": 9}]},
+    "llama_api.chat": {"event": {"event_type": "progress", "delta": {"text": "a"}}},
+}
+
+
+@pytest.mark.parametrize("api", PIECES)
+@pytest.mark.parametrize("event", [FAILS, None], ids=["an event of its own", "beside a piece"])
+def test_an_error_amid_a_servers_stream_is_the_calls(api, event):
+    reading = stream(api, *[PIECES[api]] * 5, event or PIECES[api] | FAILS)
+    assert (reading.error, reading.api) == ("server_error: out of memory", api)
+
+
 LLAMA_CPP = {"index": 0, "content": "x", "stop": False, "tokens_predicted": 1, "tokens_evaluated": 9}
 
 
@@ -58,6 +74,8 @@ def test_llama_cpp_counts_the_whole_prompt_and_what_it_reused():
     assert counts(exact(stream("llamacpp.completion", *running, end))) == (9, 6, None, 40, None)
     cut = stream("llamacpp.completion", *running, is_complete=False)
     assert (cut.exactness, cut.usage.output_tokens) == (Exactness.LOWER_BOUND, 39)
+    wordy = stream("llamacpp.completion", *[LLAMA_CPP | {"content": "many words " * 50}] * 3, is_complete=False)
+    assert (wordy.exactness, wordy.usage.output_tokens) == (Exactness.LOWER_BOUND, 1)  # counted, so not estimated
 
 
 def watsonx(text, generated, read, reason):
@@ -181,7 +199,14 @@ def test_errors_under_other_names_also_inside_a_200(answer, error, status):
     assert (reading.error, reading.usage, reading.is_usage_missing) == (error, None, False)
 
 
-@pytest.mark.parametrize("answer", [{"base_resp": {"status_code": 0, "status_msg": "success"}}, {"errors": [], "success": True}])
+NO_ERRORS = [
+    {"base_resp": {"status_code": 0, "status_msg": "success"}},
+    {"errors": [], "success": True},
+    {"error_code": 0, "error_msg": ""},
+]
+
+
+@pytest.mark.parametrize("answer", NO_ERRORS)
 def test_empty_lists_and_codes_of_success_are_no_errors(answer):
     usage = {"usage": {"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11}}
     assert weigh(body(answer | usage), facts("unknown")).error is None

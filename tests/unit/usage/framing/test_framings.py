@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import struct
+import zlib
 
 import pytest
 
@@ -108,6 +110,15 @@ def test_json_array_elements_come_as_soon_as_they_end():
     assert not framing.has_pending
 
 
+def test_a_json_array_element_beyond_the_bound_is_not_held():
+    framing, filler = JsonArrayFraming(), b"x" * (1 << 20)
+    for piece in [b'[{"n":1},{"a":"', *[filler] * 40]:
+        feed(framing, piece)
+        assert len(framing._buffer) <= MAX_EVENT_BYTES + len(filler)
+    assert framing.skipped_count >= 1
+    assert "larger than the meter's buffer" in framing.broken_reason
+
+
 def test_document_is_given_out_at_its_end_and_lines_at_once():
     pretty = json.dumps({"a": {"b": 1}}, indent=2).encode() + b"\n"
     assert [json.loads(payload) for _, payload in every_cut(JsonDocumentFraming, pretty)] == [{"a": {"b": 1}}]
@@ -142,6 +153,18 @@ def test_aws_frame_with_a_damaged_payload_is_left_out():
     bad[-6] ^= 1
     framing = AwsEventStreamFraming()
     assert [event.name for event in feed(framing, bytes(bad) + frame("b", {}))] == [b"b"]
+    assert (framing.skipped_count, framing.broken_reason) == (1, None)
+
+
+@pytest.mark.parametrize("too_long", [1, 3, 8, 1000])
+def test_aws_frame_whose_headers_reach_into_its_end_is_left_out(too_long):
+    good = frame("a", {"n": 1})
+    total, _ = struct.unpack_from(">II", good)
+    prelude = struct.pack(">II", total, total - 12 - 4 + too_long)
+    bad = prelude + struct.pack(">I", zlib.crc32(prelude)) + good[12:-4]
+    bad += struct.pack(">I", zlib.crc32(bad))  # both checksums are right
+    framing = AwsEventStreamFraming()
+    assert [event.name for event in feed(framing, bad + frame("b", {}))] == [b"b"]
     assert (framing.skipped_count, framing.broken_reason) == (1, None)
 
 
