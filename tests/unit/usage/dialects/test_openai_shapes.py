@@ -51,6 +51,12 @@ def test_usage_on_every_chunk_is_cumulative_so_the_last_wins():
     assert exact(weigh(sse(*steps, done=True), CHAT, content_type=SSE)).output_tokens == 19
 
 
+def test_running_counts_of_a_cut_stream_are_taken_as_they_stand_and_not_estimated_over():
+    steps = [chunk("many words " * 40, usage={"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}) for _ in range(60)]
+    cut = weigh(sse(*steps), CHAT, content_type=SSE, is_complete=False)
+    assert (cut.exactness, counts(cut.usage)) == (Exactness.LOWER_BOUND, (7, None, None, 2, None))
+
+
 def test_the_last_usage_wins_even_when_it_is_smaller():
     first, last = ({"prompt_tokens": n, "completion_tokens": n, "total_tokens": 2 * n} for n in (50, 20))
     assert (
