@@ -127,6 +127,42 @@ async def test_a_commit_whose_answer_was_lost_counts_once(tmp_path: Path) -> Non
     assert segment_names(tmp_path) == []
 
 
+async def test_a_ledger_that_is_away_is_not_asked_over_and_over(tmp_path: Path) -> None:
+    spooled(tmp_path, samples(1))
+    ledger = RecordedLedger()
+    ledger.is_away = True
+    drain = Drain(tmp_path, ledger.append, poll_seconds=0.01)
+    running = asyncio.create_task(drain.run())
+    await asyncio.sleep(0.8)
+    asked = len(ledger.calls)  # 0, 0.1, 0.3 and 0.7 s after the first
+    ledger.is_away = False
+    await until(lambda: ledger.kept)
+    drain.stop()
+    await running
+    assert 2 <= asked <= 4
+
+
+async def test_the_backlog_is_told_in_records_and_a_commit_by_how_long_it_took(tmp_path: Path) -> None:
+    ledger, writer = RecordedLedger(), SpoolWriter(tmp_path, fsync="off")
+
+    async def slow(records: Sequence[UsageRecord]) -> list[UsageRecord]:
+        await asyncio.sleep(0.1)
+        return await ledger.append(records)
+
+    drain = Drain(tmp_path, slow)
+    records = samples(30)
+    for record in records[:10]:
+        writer.append(record)
+    assert await drain.drain_now() == 10
+    assert 0.1 <= (await drain.stats()).commit_seconds < 30
+    for record in records[10:]:
+        writer.append(record)
+    assert 18 <= (await drain.stats()).backlog_records <= 22  # by the mean length of the ten
+    await drain.drain_now()
+    assert (await drain.stats()).backlog_records == 0
+    writer.close()
+
+
 async def test_a_restart_reads_again_and_shows_only_what_is_new(tmp_path: Path) -> None:
     writer = SpoolWriter(tmp_path, fsync="off")
     before, after = samples(3), samples(2)
