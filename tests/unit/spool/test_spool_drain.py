@@ -142,6 +142,30 @@ async def test_a_ledger_that_is_away_is_not_asked_over_and_over(tmp_path: Path) 
     assert 2 <= asked <= 4
 
 
+async def test_a_fault_in_the_ledgers_own_code_is_told_and_tried_again_and_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spooled(tmp_path, samples(3))
+    ledger, asked, is_broken = RecordedLedger(), 0, True
+
+    async def broken_at_first(records: Sequence[UsageRecord]) -> list[UsageRecord]:
+        nonlocal asked
+        if is_broken:
+            asked += 1
+            raise RuntimeError("a fault of our own")
+        return await ledger.append(records)
+
+    drain = Drain(tmp_path, broken_at_first, poll_seconds=0.01)
+    running = asyncio.create_task(drain.run())
+    await asyncio.sleep(0.5)
+    assert 2 <= asked <= 4  # at once, after 0.1, 0.3 and 0.7 s
+    is_broken = False
+    await until(lambda: len(ledger.kept) == 3)
+    drain.stop()
+    await running
+    assert caplog.text.count("the drain stumbled") == asked
+
+
 async def test_the_backlog_is_told_in_records_and_a_commit_by_how_long_it_took(tmp_path: Path) -> None:
     ledger, writer = RecordedLedger(), SpoolWriter(tmp_path, fsync="off")
 
