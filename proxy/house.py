@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+import shutil
 import socket
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 import structlog
 
@@ -42,6 +43,8 @@ from proxy.telemetry.logs import configure_logs
 from proxy.telemetry.tasks import Tasks
 
 log = structlog.get_logger(__name__)
+DEMO_PREFIX = "weighbridge-demo-"
+DEMO_LOCK = "in-use"
 HISTORY_DAYS = 60
 HISTORY_BATCH = 2000
 T = TypeVar("T")
@@ -146,7 +149,8 @@ def _refuse(message: str) -> int:
 
 def run_demo(host: str, port: int, environ: Mapping[str, str]) -> int:
     """`weighbridge demo`: the same house with a provider of its own, a past, and people who use it; all gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as scratch:
+    _sweep_demos()
+    with tempfile.TemporaryDirectory(prefix=DEMO_PREFIX) as scratch, _mark_in_use(Path(scratch)):
         provider_port = free_port()
         config = Path(scratch) / "config"
         config.mkdir()
@@ -173,6 +177,25 @@ def run_demo(host: str, port: int, environ: Mapping[str, str]) -> int:
         )
         guest = ["_demo", "--port", str(provider_port), "--url", url]
         return run_house(config, host, port, 1, None, os.environ, [guest])
+
+
+def _mark_in_use(folder: Path) -> TextIO:
+    """A lock that ends with this process, however it ends; it gets its name when it is held."""
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / "lock").rename(folder / DEMO_LOCK)
+    return lock
+
+
+def _sweep_demos() -> None:
+    """Remove what demos left behind that were killed: folders whose lock nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(DEMO_PREFIX + "*"):
+        try:
+            with (folder / DEMO_LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+        except OSError:  # in use, just being made, or somebody else's
+            continue
 
 
 async def _write_history(environ: Mapping[str, str]) -> tuple[int, dict[str, Decimal]]:

@@ -1,9 +1,11 @@
-"""Ctrl-C of the demo: its people do not hold it up in the middle of an answer."""
+"""Ctrl-C of the demo: its people do not hold it up in the middle of an answer. What a killed demo left, the next one removes."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,18 @@ async def test_people_in_the_middle_of_a_call_hold_up_no_stop(monkeypatch: pytes
         for writer in left:
             writer.close()
             await writer.wait_closed()
+
+
+def test_what_a_killed_demo_left_is_swept_and_what_is_in_use_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, running, strange = (tmp_path / f"weighbridge-demo-{name}" for name in ("killed", "running", "strange"))
+    for folder in (killed, running, strange):
+        (folder / "data").mkdir(parents=True)
+    house._mark_in_use(killed).close()
+    (tmp_path / "weighbridge-demo-link").symlink_to(strange)
+    with house._mark_in_use(running):
+        house._sweep_demos()
+        assert sorted(path.name.rpartition("-")[2] for path in tmp_path.iterdir()) == ["link", "running", "strange"]
+    house._sweep_demos()
+    assert not running.exists()
+    assert (strange / "data").exists()
