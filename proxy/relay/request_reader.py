@@ -41,7 +41,9 @@ class RequestReader:
         self._head_bytes = 0
         self._is_declining = False
         self._learning: tuple[Found, bytes] | None = None
-        """A whole request that came in one read, whose head is not known yet."""
+        """A request whose head came in one read, and is not known yet."""
+        self._body_left = 0
+        """Bytes of the arriving request's body that are still to come, where its head was known: the parser sees none of them."""
 
     def feed(self, data: bytes) -> None:
         """Take what was read.
@@ -53,6 +55,10 @@ class RequestReader:
             self._client.keep_for_tunnel(data)
             return
         self._learning = None
+        if self._body_left:
+            data = self._take_body(data)
+            if not data:
+                return
         if self.is_in_head:
             self._head_bytes += len(data)
             most = self._client.state.rules.settings.max_head_bytes
@@ -76,7 +82,11 @@ class RequestReader:
             raise cause from None  # a ClientError, or a fault of ours
 
     def _is_known(self, found: Found, data: bytes) -> bool:
-        """Hand over a whole request whose head was understood before. The parser stands between two requests and never sees it."""
+        """Begin a request whose head was understood before. The parser stands between two requests and never sees it.
+
+        Many clients send head and body in two writes (httpx, under the Python SDKs), so the body may not be there yet: 667 thousand
+        instructions of such a request became 531 (`instructions`).
+        """
         state, settings = self._client.state, self._client.state.rules.settings
         if state.heads.rules is not state.rules:
             state.heads = KnownHeads(state.rules)
@@ -86,12 +96,35 @@ class RequestReader:
         request = Request(self._client, known.head, known.route, known.kind)
         request.known = known
         request.credentials = (known.credential(found.key),)
-        if found.size:
-            request.body_parts.append(data[found.body_at :])
+        body = data[found.body_at :]
+        if len(body) < found.size:
+            self.request = request
+            self._body_left = found.size
+            self._take_body(body)
+            return True
+        if body:
+            request.body_parts.append(body)
             request.body_size = found.size
         request.is_complete = True
         self._client.enqueue(request)
         return True
+
+    def _take_body(self, data: bytes) -> bytes:
+        """A piece of the body of a request whose head was known; what stands behind it in these bytes."""
+        request = self.request
+        assert request is not None
+        left = self._body_left
+        rest = data[left:]
+        if rest:
+            data = data[:left]
+        if data:
+            request.take(data)
+        self._body_left = left - len(data)
+        if not self._body_left:
+            self.request = None
+            request.complete()
+            self._client.enqueue(request)
+        return rest
 
     def _parse(self, data: bytes) -> None:
         while data:

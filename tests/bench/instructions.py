@@ -30,6 +30,7 @@ CASES = (
     "raw relay, request",
     "an SDK's request (18 header lines), strict limits",
     "the same with a trace and a user of its own in each",
+    "an SDK's request, head and body in two writes (httpx)",
 )
 SHORT, LONG = 64, 264
 """Requests of the two runs."""
@@ -76,7 +77,7 @@ async def ask(number: int, count: int) -> None:
         if number == 3:
             rig, spool = way.raw_rig(requests, answer), None
         else:
-            rig, spool = way.our_rig(Path(folder), requests, answer, _limits(number))
+            rig, spool = way.our_rig(Path(folder), requests, answer, _limits(number), is_parted=number == 6)
         await rig.run(20 if is_stream else 300)
         stop_looking_for_garbage()
         switch = ["callgrind_control", "-i"]

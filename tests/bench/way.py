@@ -108,9 +108,11 @@ class Wire:
 class Rig:
     """Connections that ask again as soon as they are answered, until so many answers have come."""
 
-    def __init__(self, requests: Sequence[bytes], answer: list[bytes]) -> None:
-        """`requests`: sent one after the other, over and over."""
-        self._requests, self._answer = cycle(requests), answer
+    def __init__(self, requests: Sequence[bytes], answer: list[bytes], *, is_parted: bool = False) -> None:
+        """`requests`: sent one after the other, over and over. Parted: head and body in two writes, as httpx does."""
+        pieces = [(head + b"\r\n\r\n", body) for head, _, body in (request.partition(b"\r\n\r\n") for request in requests)]
+        self._requests = cycle(pieces if is_parted else [(request,) for request in requests])
+        self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._left = self._out = 0
         self._done = self._loop.create_future()
@@ -141,7 +143,8 @@ class Rig:
     def _next(self, client: Any) -> None:
         if self._left > 0:
             self._left -= 1
-            client.data_received(next(self._requests))
+            for piece in next(self._requests):
+                client.data_received(piece)
             return
         self._out -= 1
         if self._out == 0:
@@ -176,7 +179,9 @@ def sdk_requests(*, is_traced: bool) -> list[bytes]:
     ]
 
 
-def our_rig(folder: Path, requests: Sequence[bytes], answer: list[bytes], limits: str) -> tuple[Rig, SpoolWriter]:
+def our_rig(
+    folder: Path, requests: Sequence[bytes], answer: list[bytes], limits: str, *, is_parted: bool = False
+) -> tuple[Rig, SpoolWriter]:
     """The product's own parts, put together as assembly.py does."""
     (folder / "providers.yaml").write_text(providers_text(PROVIDER))
     (folder / "limits.yaml").write_text(limits)
@@ -193,7 +198,7 @@ def our_rig(folder: Path, requests: Sequence[bytes], answer: list[bytes], limits
         return exchange
 
     state.begin = begin
-    rig = Rig(requests, answer)
+    rig = Rig(requests, answer, is_parted=is_parted)
     pool = state.pool(rules.providers["openai"])
     for _ in range(CONNECTIONS):
         rig.add_client(ClientConnection(state))

@@ -1,15 +1,24 @@
-"""Whatever heads come, and in whatever order: what is known of one is what the parser says of it."""
+"""Whatever heads come, in whatever order and pieces: what is known of one is what the parser says of it."""
 
 from __future__ import annotations
+
+import re
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import httptools
 from hypothesis import event, given, settings
 from hypothesis import strategies as some
 
+from proxy.errors import ClientError
+from proxy.relay.request import Request
+from proxy.relay.request_reader import RequestReader
 from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head, request_lines
 from proxy.routing.known_heads import KnownHeads, cut
 from proxy.routing.provider import Provider
 from proxy.routing.route import Route
+from tests.relay.relay_house import rules_of
 
 PROVIDER = Provider(
     "openai", "https", "api.openai.com", 443, b"", "openai", "openai", api_key="sk-real", headers=((b"X-B", b"own"),)
@@ -24,7 +33,8 @@ usual = some.one_of(
 )
 values = some.integers(0, 9).flatmap(lambda chance: usual if chance < 9 else some.sampled_from(ODD))
 beginnings = some.builds(bytes.__add__, some.sampled_from(NAMES), some.sampled_from([b": "] * 9 + BETWEEN))
-bodies = some.sampled_from([b"{}", b"{} "])
+bodies = some.sampled_from([b"{}", b"{} ", b"", b'{"n": "' + b"x" * 300 + b'"}'])
+RULES = rules_of("providers:\n  openai: {base_url: http://provider.test, api: openai, api_key: sk-real}\n")
 
 
 def request(before: list[bytes], after: list[bytes], key: bytes, body: bytes) -> bytes:
@@ -93,3 +103,66 @@ def test_what_is_known_is_what_the_parser_says(sent: list[bytes]) -> None:
         for name, value in known.head.headers:
             if name in kept:
                 assert (name, value) in head.headers
+
+
+class Client:
+    """What a reader needs of its connection."""
+
+    exchange = None
+
+    def __init__(self, heads: KnownHeads) -> None:
+        self.state = SimpleNamespace(rules=RULES, heads=heads)
+        self.requests: list[Request] = []
+
+    def enqueue(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def write(self, data: bytes) -> None: ...
+
+    def keep_for_tunnel(self, data: bytes) -> None: ...
+
+
+class NothingKnown(KnownHeads):
+    """The judge's: every head takes the parser's way."""
+
+    def find(self, shape: bytes) -> None:
+        return None
+
+
+def read(heads: KnownHeads, pieces: list[bytes]) -> tuple[list[tuple[Any, ...]], str | None]:
+    """What a connection makes of these pieces: each request as it goes on, and why the rest is refused."""
+    client: Any = Client(heads)
+    reader, refusal = RequestReader(client), None
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+    except ClientError as error:
+        refusal = error.code
+    found = []
+    for request in client.requests:
+        args, how = (b"/v1/chat/completions", b"provider.test"), {"is_swapped": False, "wants_identity": True}
+        if request.known is not None:
+            lines = request.known.lines(request.credentials[0].key, *args, **how) + b"\r\n"
+        else:
+            lines = request_lines(request.head, *args, b"", RULES.providers["openai"], **how)
+        found.append((lines, request.body(), request.is_complete, request.credentials, request.head.labels, request.route))
+    if reader.request is not None:
+        found.append((reader.request.body(), reader.request.is_complete, reader.request.credentials))
+    return found, refusal
+
+
+@settings(max_examples=300)
+@given(conversations(), some.lists(some.integers(0, 4_000), max_size=25), some.integers(-2, 2) | some.just(0))
+def test_a_connection_makes_the_same_of_known_heads_however_they_are_cut(sent: list[bytes], cuts: list[int], lie: int) -> None:
+    whole = b"".join(sent)
+    if lie:  # one request announces more or less than it brings
+        whole = whole.replace(b"Content-Length: 2\r\n", b"Content-Length: %d\r\n" % (2 + lie), 1)
+    at = {0, len(whole), *(place for place in cuts if place < len(whole))}
+    for match in re.finditer(rb"(?<=\r\n\r\n)|(?=POST /)", whole):  # most clients write head and body apart, or wait for the answer
+        at.add(match.start())
+    pieces = [whole[start:end] for start, end in pairwise(sorted(at))]
+    for cut_as in (pieces, sent, [whole]):
+        known = KnownHeads(RULES)
+        ours = read(known, cut_as)
+        assert ours == read(NothingKnown(RULES), cut_as)
+        event(f"{len(known._templates) > 0} templates")

@@ -293,9 +293,13 @@ async def test_an_idle_connection_is_closed(house: House) -> None:
         assert await client.rest() == b""
 
 
-async def test_a_body_that_stops_arriving_is_timed_out(house: House) -> None:
+@pytest.mark.parametrize("is_known", [False, True], ids=["", "with a head that is known"])
+async def test_a_body_that_stops_arriving_is_timed_out(house: House, is_known: bool) -> None:
     async with house([ONE], body_timeout_seconds=0.3) as (relay, upstream):
         client = await relay.client()
+        if is_known:
+            client.send(request_bytes())
+            assert (await client.answer()).status == 200
         client.send(request_bytes()[:-5])
         assert (await client.answer()).status == 408
-        assert upstream.connections == 0
+        assert upstream.connections == is_known

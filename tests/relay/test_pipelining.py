@@ -38,6 +38,28 @@ async def test_half_a_request_behind_a_running_one_is_waited_for(house: House) -
         assert (await client.answer()).status == 200
 
 
+async def test_heads_that_are_known_wait_for_their_bodies_and_leave_what_is_behind(house: House) -> None:
+    """Head and body in two writes, as httpx sends them; in pieces; with the next head in the same write as a body's end."""
+    bodies = [b'{"model":"m-%d","messages":[]}' % number for number in range(4)]
+    heads, whole = [], [request_bytes(body=body) for body in bodies]
+    for request, body in zip(whole, bodies, strict=True):
+        heads.append(request[: -len(body)])
+    async with house([[*ONE] * 5]) as (relay, upstream):
+        client = await relay.client()
+        client.send(whole[0])
+        assert (await client.answer()).status == 200
+        for piece in (heads[1], bodies[1], heads[2] + bodies[2][:3], bodies[2][3:7], bodies[2][7:] + heads[3], bodies[3]):
+            client.send(piece)
+            await asyncio.sleep(0.03)
+        assert [(await client.answer()).status for _ in range(3)] == [200] * 3
+        sent = [bytes(each).partition(b"\r\n\r\n")[2] for each in bytes(upstream.received[0]).split(b"POST ")[1:]]
+        assert sent == bodies
+        assert len(relay.state.heads._known) == 1
+        client.send(bodies[0] + whole[0])  # a body that nobody announced is no request
+        assert (await client.answer()).status == 400
+    assert [record.request_model for record in relay.records()] == ["m-0", "m-1", "m-2", "m-3"]
+
+
 async def test_a_refused_upload_takes_what_was_behind_it_along(house: House) -> None:
     async with house([[*ONE] * 3], "auth: keys\n") as (relay, upstream):
         client = await relay.client()

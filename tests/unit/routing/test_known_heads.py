@@ -93,7 +93,6 @@ def test_no_key_is_kept() -> None:
 
 
 OTHERS = {
-    "one byte short": request()[:-1],
     "a second request behind it": request() * 2,
     "no length": b"GET /v1/models HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer wb-a\r\n\r\n",
     "no key": request(line=b"X-None: %b"),
@@ -109,6 +108,15 @@ OTHERS = {
 @pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS)
 def test_whatever_else_is_the_parsers(data: bytes) -> None:
     assert cut(data) is None
+
+
+def test_the_body_may_still_be_on_its_way() -> None:
+    whole = request()
+    found = cut(whole)
+    assert found is not None
+    for size in range(found.body_at, len(whole) + 1):
+        assert cut(whole[:size]) == found
+    assert cut(whole[: found.body_at - 1]) is None
 
 
 NEVER_LEARNT = {
