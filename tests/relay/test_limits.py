@@ -6,15 +6,29 @@ import asyncio
 import gzip
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from proxy.relay.admission import SMALLEST_CAP_TOKENS
-from tests.relay.chat import DONE, FINISH, SHORT_STREAM, STREAMING_WITH_USAGE, USAGE_EVENT, completion, streamed, words
+from tests.relay.chat import (
+    COMPLETION_TOKENS,
+    DONE,
+    FINISH,
+    PROMPT_TOKENS,
+    SHORT_STREAM,
+    STREAMING_WITH_USAGE,
+    USAGE,
+    USAGE_EVENT,
+    completion,
+    event,
+    streamed,
+    words,
+)
 from tests.relay.conftest import House
 from tests.relay.relay_house import RawAnswer, RelayHouse, request_bytes
-from tests.relay.scripted_upstream import ReadRequest, ReadToEnd, Send, Wait, WaitFor, answer, chunk, chunked_head
+from tests.relay.scripted_upstream import ReadRequest, ReadToEnd, Reset, Send, Wait, WaitFor, answer, chunk, chunked_head
 
 GOOD = Send(answer(completion()))
 ONE = [ReadRequest(), GOOD]
@@ -40,6 +54,27 @@ async def ask_many(relay: RelayHouse, count: int, data: bytes | None = None) -> 
 
 def capped(tokens: int, **fields: object) -> bytes:
     return request_bytes(body=json.dumps({"model": "gpt-4o-mini", "messages": [], "max_tokens": tokens, **fields}).encode())
+
+
+async def test_only_exact_counts_teach_what_is_usual(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that broke after running counts, and one that told nothing, say little about how long answers are."""
+    running = event(choices=[{"index": 0, "delta": {"content": "Hel"}, "finish_reason": None}], usage=USAGE)
+    broken = [ReadRequest(), Send(chunked_head("text/event-stream") + chunk(running)), Wait(0.05), Reset()]
+    silent = [ReadRequest(), Send(chunked_head("text/event-stream") + chunk(SHORT_STREAM)), Wait(0.05), Reset()]
+    async with house([broken, silent, ONE], "defaults:\n  tokens: {per_day: 100_000}\n") as (relay, _):
+        taught: list[tuple[object, ...]] = []
+        monkeypatch.setattr(relay.state.estimator, "learn", lambda *args, **more: taught.append(args))
+        for number in (1, 2):
+            client = await relay.client()
+            client.send(request_bytes(body=STREAMING_WITH_USAGE))
+            with suppress(ConnectionError):
+                assert not (await client.rest()).endswith(b"0\r\n\r\n")
+            await relay.wait_for_records(number)
+        assert [record.exactness for record in relay.records()] == ["lower_bound", "estimated"]
+        assert not taught
+        await relay.ask(request_bytes())
+        await relay.wait_for_records(3)
+        assert [args[-2:] for args in taught] == [(PROMPT_TOKENS, COMPLETION_TOKENS)]
 
 
 # ── the shape of a refusal ──
