@@ -17,7 +17,7 @@ from proxy.errors import ClientError, UpstreamBroken, UpstreamError, UpstreamTim
 from proxy.relay.admission import admit
 from proxy.relay.answer import Answer, CutShort, UsageRefused
 from proxy.relay.forward import continue_if_expected, decoded, send
-from proxy.relay.identity import Denied, for_end_user, identify
+from proxy.relay.identity import UNKNOWN_KEY, Denied, for_end_user, identify
 from proxy.relay.own_answers import JSON, nowhere, readiness, refusing, whole_answer
 from proxy.relay.pool import Pool
 from proxy.relay.refusals import Headers
@@ -117,6 +117,9 @@ class Exchange:
         weighing = self.weighing = Weighing(state, rules, request.head, provider, path, facts, began)
 
         identity = identify(request.credentials, provider, rules, weighing.started_at)
+        if isinstance(identity, Denied) and identity.code == UNKNOWN_KEY and await state.renew_rules(rules):
+            rules = weighing.rules = state.rules
+            identity = identify(request.credentials, provider, rules, weighing.started_at)
         if isinstance(identity, Denied):
             weighing.caller = identity.caller or weighing.caller
             self._refuse(identity)

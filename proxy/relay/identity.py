@@ -34,6 +34,7 @@ class Denied:
     """`Refusal.store_mode`"""
 
 
+UNKNOWN_KEY = "invalid_api_key"
 NOBODY = Caller("anonymous", kind="anonymous")
 """Whoever is refused before it is known who it is."""
 
@@ -65,7 +66,7 @@ def identify(credentials: Iterable[Credential], provider: Provider, rules: Rules
         if credential.key.startswith(VIRTUAL_KEY_PREFIX):
             return Denied(
                 "unauthorized",
-                "invalid_api_key",
+                UNKNOWN_KEY,
                 "This virtual key is not known here. It may have been revoked; ask your administrator.",
             )
         if own is None:
@@ -82,7 +83,7 @@ def identify(credentials: Iterable[Credential], provider: Provider, rules: Rules
                 "No API key was sent. Send a virtual key (wb-…) where the provider's key would be.",
             )
         message = "Only virtual keys (wb-…) are accepted here. Ask your administrator for one."
-        return Denied("unauthorized", "invalid_api_key", message, caller=rules.caller_for_own_key(own))
+        return Denied("unauthorized", UNKNOWN_KEY, message, caller=rules.caller_for_own_key(own))
     return Identity(rules.anonymous_caller() if own is None else rules.caller_for_own_key(own), False)
 
 

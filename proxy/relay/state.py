@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
@@ -72,6 +72,8 @@ class RelayState:
         self.is_stopping = False
         self.is_ready = True
         self.begin: Callable[[Request], Exchange]
+        self.renew_rules: Callable[[Rules], Awaitable[bool]] = _no_newer
+        """Looks for rules that are newer than these, now; whether there are. The worker puts its own look here."""
         self.control_pool = Pool(control_provider(), clock, control_socket) if control_socket else None
         self._pools: dict[str, Pool] = {}
         self._old_pools: list[Pool] = []
@@ -156,6 +158,10 @@ class RelayState:
             reservation = weighing.admitted.reservation if weighing.admitted is not None else None
             if reservation is not None and reservation.deadline_at <= due:
                 self.quota.renew(reservation, now, lease)
+
+
+async def _no_newer(rules: Rules) -> bool:
+    return False
 
 
 def _address(provider: Provider) -> tuple[object, ...]:

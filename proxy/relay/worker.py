@@ -16,6 +16,7 @@ from collections.abc import Callable
 import structlog
 
 from proxy.config.watch import SnapshotReader
+from proxy.errors import ConfigError
 from proxy.relay.clock import TICK_SECONDS
 from proxy.relay.downstream import ClientConnection
 from proxy.relay.exchange import Exchange
@@ -44,7 +45,9 @@ class Worker:
         self._tls = _ServerTls(state.rules.settings.tls_certificate, state.rules.settings.tls_key)
         self._ticking: asyncio.Task[None] | None = None
         self._renewed_for: float | None = None
+        self._looking = asyncio.Lock()
         state.begin = self._begin
+        state.renew_rules = self._renew
 
     def _begin(self, request: Request) -> Exchange:
         exchange = Exchange(request, self.state)
@@ -69,12 +72,25 @@ class Worker:
             try:
                 state.clock.tick()
                 state.stats.loop_lag_seconds = max(0.0, state.clock.now - before - TICK_SECONDS)
-                if count % RULES_EVERY == 0 and (self._snapshots.changed() or self._are_rules_stale()):
-                    await self._reload()
+                if count % RULES_EVERY == 0:
+                    await self._look()
                 if count % HOUSEKEEPING_EVERY == 0:
                     self._keep_house()
             except Exception:
                 log.exception("tick_failed")  # the tick must go on: without it no deadline is kept
+
+    async def _look(self) -> None:
+        async with self._looking:
+            if self._snapshots.changed() or self._are_rules_stale():
+                await self._reload()
+
+    async def _renew(self, rules: Rules) -> bool:
+        """Before a key that is not known is refused: it may just have been made."""
+        try:
+            await self._look()
+        except ConfigError:
+            log.exception("rules_unreadable", consequence="the last ones stay in force")
+        return self.state.rules is not rules
 
     def _are_rules_stale(self) -> bool:
         """Whether an override set until now has ended. Rules that are stale when they are built are not built again at once."""

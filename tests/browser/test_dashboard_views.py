@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.browser.conftest import CALM, DESKTOP
 from tests.browser.demo_house import ADMIN_KEY, DemoHouse
@@ -161,17 +161,26 @@ def test_the_door_is_accessible_and_says_when_a_key_is_wrong(browser: Browser, h
         assert visit.troubles == []
 
 
+def asked_until(visit: Visit, wanted: Locator) -> None:
+    """Ask again (the key `r`) until the edit of a file has been seen: within a second, on a machine that has time."""
+    for _ in range(30):
+        visit.page.keyboard.press("r")
+        visit.settle()
+        if wanted.is_visible():
+            return
+        visit.page.wait_for_timeout(300)
+    expect(wanted).to_be_visible()
+
+
 def test_a_refused_file_is_told_with_its_mistakes(admin: Visit, house: DemoHouse, axe: str, pictures: Path) -> None:
     before = house.limits_file.read_text(encoding="utf-8")
     try:
         house.limits_file.write_text(
             before.replace("tokens: {per_day: 3_000_000}", "tokens: {per_dya: 3_000_000}"), encoding="utf-8"
         )
-        admin.page.wait_for_timeout(1500)  # promised: seen within a second
         admin.troubles.clear()
         admin.open("overview")
-        admin.page.keyboard.press("r")  # it may have been open before
-        admin.page.get_by_text("A changed configuration was refused.", exact=True).wait_for()
+        asked_until(admin, admin.page.get_by_text("A changed configuration was refused.", exact=True))
         admin.page.get_by_role("link", name="Show the mistakes").click()
         expect(admin.page.locator(".mistakes li").first).to_contain_text("per_dya")
         admin.settle()
@@ -179,9 +188,7 @@ def test_a_refused_file_is_told_with_its_mistakes(admin: Visit, house: DemoHouse
         assert admin.troubles == []
     finally:
         house.limits_file.write_text(before, encoding="utf-8")
-    admin.page.wait_for_timeout(1500)
-    admin.page.keyboard.press("r")
-    expect(admin.page.get_by_text("The files are in force as saved")).to_be_visible()
+    asked_until(admin, admin.page.get_by_text("The files are in force as saved"))
 
 
 def test_waiting_and_finding_nothing_are_designed(admin: Visit, axe: str, pictures: Path) -> None:

@@ -129,6 +129,12 @@ def test_what_a_running_call_holds_is_shown(run_house: House, provider: FakeProv
     house.nothing_held("watched")
 
 
+def test_a_key_works_as_soon_as_it_is_shown(run_house: House) -> None:
+    for number in range(10):
+        made = run_house.api("keys", "POST", {"user": f"hasty-{number}"})
+        assert post(run_house, key=made["key"]).status_code == 200
+
+
 def test_a_key_works_within_a_second_and_is_refused_within_a_second(run_house: House) -> None:
     made = run_house.api("keys", "POST", {"user": "keyed", "name": "laptop"})
     assert within(ONE_SECOND, seconds_until(lambda: post(run_house, key=made["key"]).status_code, 200))

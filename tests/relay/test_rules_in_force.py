@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from hashlib import sha256
 
+from proxy.errors import ConfigError
 from tests.relay.chat import completion
 from tests.relay.conftest import House
 from tests.relay.relay_house import RelayHouse, request_bytes, rules_of
@@ -83,3 +85,50 @@ async def test_reading_on_a_live_feed_does_not_hold_up_the_end(house: House, tmp
         assert time.monotonic() - began < 15  # of 30 s that a call may take
         assert relay.records() == []
     server.close()
+
+
+class Edited:
+    """A snapshot that has changed, until it is read."""
+
+    has_changed = True
+
+    def changed(self) -> bool:
+        return self.has_changed
+
+
+async def test_a_key_that_was_just_made_is_known_at_its_first_call(house: House) -> None:
+    """The rules are looked at before a key is refused as unknown, however many ask at once; a key that is none stays refused."""
+    key = "wb-just-made-0123456789"
+    own = {"headers": {"Authorization": f"Bearer {key}"}}
+    async with house([[*ONE] * 20]) as (relay, upstream):
+        snapshots, built = Edited(), 0
+        providers = f"providers:\n  openai:\n    base_url: {upstream.url}\n    api: openai\n    api_key: sk-real\n"
+        digest = sha256(key.encode()).hexdigest()
+
+        def build() -> object:
+            nonlocal built
+            built += 1
+            time.sleep(0.05)  # in a thread, while the others ask
+            snapshots.has_changed = False
+            return rules_of(providers, f'keys:\n  - {{key_sha256: "{digest}", user: newcomer}}\n')
+
+        snapshots.has_changed = False
+        relay.worker._snapshots, relay.worker._build = snapshots, build  # type: ignore[assignment, method-assign]
+        assert (await relay.ask(request_bytes(**own))).status == 401
+        snapshots.has_changed = True
+        answers = await asyncio.gather(*(relay.ask(request_bytes(**own)) for _ in range(5)))
+        assert [one.status for one in answers] == [200] * 5
+        assert built == 1
+        assert {record.user for record in (await relay.wait_for_records(6))[1:]} == {"newcomer"}
+        assert (await relay.ask(request_bytes(headers={"Authorization": "Bearer wb-nobodys"}))).status == 401
+
+
+async def test_a_snapshot_that_cannot_be_read_refuses_the_unknown_key_and_no_more(house: House) -> None:
+    async with house([[*ONE] * 3]) as (relay, _):
+
+        def build() -> object:
+            raise ConfigError("no snapshot")
+
+        relay.worker._snapshots, relay.worker._build = Edited(), build  # type: ignore[assignment, method-assign]
+        assert (await relay.ask(request_bytes(headers={"Authorization": "Bearer wb-nobodys"}))).status == 401
+        assert (await relay.ask(request_bytes())).status == 200
