@@ -6,8 +6,8 @@ from proxy.relay.answer import Answer
 from proxy.relay.pool import Pool
 from proxy.relay.request import Request
 from proxy.relay.upstream import UpstreamConnection
-from proxy.routing.headers import query_for, request_lines
 from proxy.routing.provider import Provider
+from proxy.routing.request_lines import query_for, request_lines
 from proxy.usage.decoding import ContentDecoder
 
 MAX_DECODED_BYTES = 8 * 1024 * 1024

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy.routing.callers import VIRTUAL_KEY_PREFIX
-from proxy.routing.provider import Provider
 
 Header = tuple[bytes, bytes]
 
@@ -93,7 +92,7 @@ class RequestHead:
     headers: list[Header]
     """As received, in order."""
     forwarded: list[Header]
-    """Those that go to the provider untouched, in order; `forwarded_lines` takes out what must not."""
+    """Those that go to the provider untouched, in order; `request_lines` takes out what must not."""
     swapped_at: tuple[int, ...] = ()
     """Where credentials stand in `forwarded`, backwards: taken out where the provider's key goes instead."""
     encoding_at: tuple[int, ...] = ()
@@ -117,7 +116,7 @@ class RequestHead:
     """Those that are no key."""
 
     def with_headers(self, headers: list[Header], forwarded: list[Header], labels: dict[bytes, bytes]) -> RequestHead:
-        """The same head with other lines (`dataclasses.replace` takes five times as long)."""
+        """The same head with other lines (`dataclasses.replace` takes six times as long)."""
         return RequestHead(
             self.method,
             self.target,
@@ -294,63 +293,3 @@ def _take_query_key(head: RequestHead) -> None:
     if len(kept) <= query.count(b"&"):
         head.query_as_sent = query
         head.target = path + (b"?" + b"&".join(kept) if kept else b"")
-
-
-_KEY_LINES: Final = {
-    "bearer": b"Authorization: Bearer ",
-    "x-api-key": b"x-api-key: ",
-    "api-key": b"api-key: ",
-    "x-goog-api-key": b"x-goog-api-key: ",
-}
-
-
-def request_lines(
-    head: RequestHead,
-    target: bytes,
-    host: bytes,
-    framing: bytes,
-    provider: Provider,
-    *,
-    is_swapped: bool,
-    wants_identity: bool,
-) -> bytes:
-    """The head that goes to the provider, blank line included.
-
-    Args:
-        target: with the caller's own `?key=` in it, or without: `query_for`.
-        framing: `Content-Length: n\r\n`, `Transfer-Encoding: chunked\r\n` or nothing, and what else this hop needs.
-        is_swapped: the provider's key goes in place of whatever the caller sent; else the caller's own go on as they came.
-        wants_identity: ask for an uncompressed answer (streams only: a compressed one would be held back by encoders).
-    """
-    # Lines are added with + and joined by CRLF: a third of the time of a join of all their pieces (0.5 µs against 1.5).
-    lines = [head.method.encode("latin-1") + b" " + target + b" HTTP/1.1\r\nHost: " + host]
-    forwarded = head.forwarded
-    if (wants_identity and head.encoding_at) or (is_swapped and head.swapped_at):
-        forwarded = list(forwarded)
-        if wants_identity:
-            for at in head.encoding_at:
-                forwarded[at] = (forwarded[at][0], b"identity")
-        if is_swapped:
-            for at in head.swapped_at:
-                del forwarded[at]
-    if is_swapped:
-        if provider.api_key is not None and provider.credential in _KEY_LINES:
-            lines.append(_KEY_LINES[provider.credential] + provider.api_key.encode("latin-1"))
-        if head.subprotocols:
-            lines.append(b"Sec-WebSocket-Protocol: " + b", ".join(head.subprotocols))
-    for name, value in forwarded:
-        lines.append(name + b": " + value)
-    if provider.headers:
-        present = {name.lower() for name, _ in forwarded}
-        for name, value in provider.headers:
-            if name.lower() not in present:
-                lines.append(name + b": " + value)
-    lines.append(framing + b"\r\n")
-    return b"\r\n".join(lines)
-
-
-def query_for(head: RequestHead, query: bytes, is_swapped: bool) -> bytes:
-    """What stands behind the path: `?` and the query, a caller's own key in its place."""
-    if head.query_as_sent and not is_swapped:
-        query = head.query_as_sent
-    return b"?" + query if query else b""

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from proxy.routing.headers import LABEL, LABEL_PREFIX, Credential, Header, RequestHead, kind_of, request_lines
+from proxy.routing.headers import LABEL, LABEL_PREFIX, Credential, Header, RequestHead, kind_of
+from proxy.routing.request_lines import request_lines
 from proxy.routing.route import Route
 
 MAX_HEADS: Final = 1_024

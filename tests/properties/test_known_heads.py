@@ -14,9 +14,10 @@ from hypothesis import strategies as some
 from proxy.errors import ClientError
 from proxy.relay.request import Request
 from proxy.relay.request_reader import RequestReader
-from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head, request_lines
+from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head
 from proxy.routing.known_heads import KnownHeads, cut
 from proxy.routing.provider import Provider
+from proxy.routing.request_lines import request_lines
 from proxy.routing.route import Route
 from tests.relay.relay_house import rules_of
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
-from proxy.routing.headers import Header, MalformedHead, query_for, read_head, request_lines
+from proxy.routing.headers import Header, MalformedHead, RequestHead, read_head
 from proxy.routing.provider import Provider
+from proxy.routing.request_lines import query_for, request_lines
 from proxy.routing.response_head import read_response_head
 
 PROVIDER = Provider("openai", "https", "api.openai.com", 443, b"", "openai", "openai", api_key="sk-real")
@@ -113,3 +116,11 @@ def test_an_answer_with_chunks_and_a_length_keeps_the_chunks() -> None:
 def test_an_answer_without_a_certain_end_is_refused(headers: list[Header]) -> None:
     with pytest.raises(MalformedHead):
         read_response_head(200, b"OK", headers)
+
+
+def test_other_lines_leave_all_else_of_a_head_as_it_is() -> None:
+    names = [each.name for each in fields(RequestHead)]
+    head = RequestHead(*names)  # type: ignore[arg-type]  # each field holds its own name
+    other = head.with_headers([(b"a", b"1")], [(b"b", b"2")], {b"user": b"u"})
+    changed = {"headers": [(b"a", b"1")], "forwarded": [(b"b", b"2")], "labels": {b"user": b"u"}}
+    assert {name: getattr(other, name) for name in names} == {name: changed.get(name, name) for name in names}

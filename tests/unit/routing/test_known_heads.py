@@ -8,9 +8,10 @@ from typing import Any
 import httptools
 import pytest
 
-from proxy.routing.headers import Header, RequestHead, read_head, request_lines
+from proxy.routing.headers import Header, RequestHead, read_head
 from proxy.routing.known_heads import MAX_HEADS, MAX_VARYING, Found, KnownHead, KnownHeads, cut
 from proxy.routing.provider import Provider
+from proxy.routing.request_lines import request_lines
 from proxy.routing.route import Route
 
 PROVIDER = Provider("openai", "https", "api.openai.com", 443, b"", "openai", "openai", api_key="sk-real")
