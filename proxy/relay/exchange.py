@@ -117,7 +117,7 @@ class Exchange:
         weighing = self.weighing = Weighing(state, rules, request.head, provider, path, facts, began)
 
         identity = identify(request.credentials, provider, rules, weighing.started_at)
-        if isinstance(identity, Denied) and identity.code == UNKNOWN_KEY and await state.renew_rules(rules):
+        if isinstance(identity, Denied) and identity.code == UNKNOWN_KEY and await state.renew_rules(rules):  # just made?
             rules = weighing.rules = state.rules
             identity = identify(request.credentials, provider, rules, weighing.started_at)
         if isinstance(identity, Denied):

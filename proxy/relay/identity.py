@@ -35,6 +35,7 @@ class Denied:
 
 
 UNKNOWN_KEY = "invalid_api_key"
+"""The code of a refusal that newer rules may undo."""
 NOBODY = Caller("anonymous", kind="anonymous")
 """Whoever is refused before it is known who it is."""
 

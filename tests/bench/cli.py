@@ -122,7 +122,7 @@ def run(report: Report, asked: argparse.Namespace) -> None:
                 concurrency = (1, 16) if asked.quick else (1, 4, 16, 64)
                 side_by_side.gateway(bench, fast, report, concurrency=concurrency, seconds=seconds, rounds=later)
         if "viewers" in tests:
-            viewers.run(bench, report, rounds=asked.rounds or 20, seconds=seconds, rows=asked.rows or 200_000)
+            viewers.run(bench, report, rounds=max(2, asked.rounds or 20), seconds=seconds, rows=asked.rows or 200_000)
         growth.run(bench, report, [test for test in tests if test in growth.TESTS], is_quick=asked.quick, rows=asked.rows)
 
 
