@@ -110,7 +110,7 @@ async def test_a_key_that_was_just_made_is_known_at_its_first_call(house: House)
             built += 1
             time.sleep(0.05)  # in a thread, while the others ask
             snapshots.has_changed = False
-            return rules_of(providers, f'keys:\n  - {{key_sha256: "{digest}", user: newcomer}}\n')
+            return rules_of(providers, f'keys:\n  - {{key_sha256: "{digest}", user: newcomer, requests: {{per_day: 5}}}}\n')
 
         snapshots.has_changed = False
         relay.worker._snapshots, relay.worker._build = snapshots, build  # type: ignore[assignment, method-assign]
@@ -120,6 +120,7 @@ async def test_a_key_that_was_just_made_is_known_at_its_first_call(house: House)
         assert [one.status for one in answers] == [200] * 5
         assert built == 1
         assert {record.user for record in (await relay.wait_for_records(6))[1:]} == {"newcomer"}
+        assert (await relay.ask(request_bytes(**own))).status == 429  # these five counted in the new key's own limit
         assert (await relay.ask(request_bytes(headers={"Authorization": "Bearer wb-nobodys"}))).status == 401
 
 
